@@ -8,7 +8,7 @@ x right, y down, z forward.
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -22,7 +22,7 @@ __all__ = [
     "State",
 ]
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION: Final = 1
 
 State = Literal["visible", "occluded", "left"]
 Finite = Annotated[float, Field(allow_inf_nan=False)]

@@ -1,0 +1,127 @@
+"""Plain geometry of boxes and points: pixels in the image plane, metres in camera space.
+
+Boxes are ``(x0, y0, x1, y1)`` in pixels with exclusive right and bottom edges; camera
+coordinates are metres, x right, y down, z forward. Nothing here raises on finite numbers:
+overflow gives infinity, and an empty box has area zero.
+
+Not covered: lens distortion, rotated boxes.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from .errors import InputError
+from .schema import Intrinsics
+
+__all__ = [
+    "Box",
+    "Point2",
+    "Point3",
+    "back_project",
+    "box_area",
+    "box_centroid",
+    "box_diagonal",
+    "box_intersection",
+    "box_iou",
+    "distance",
+    "extents_m",
+    "intrinsics_from_fov",
+    "project",
+    "whole",
+]
+
+Box = tuple[float, float, float, float]
+Point2 = tuple[float, float]
+Point3 = tuple[float, float, float]
+
+_WHOLE_LIMIT = 999_999  # longest whole number the model is ever shown: six digits, six tokens
+
+
+def box_area(box_xyxy: Box) -> float:
+    """Area in square pixels; 0 for an empty or inverted box."""
+    x0, y0, x1, y1 = box_xyxy
+    return max(0.0, x1 - x0) * max(0.0, y1 - y0)
+
+
+def box_centroid(box_xyxy: Box) -> Point2:
+    """Centre of a box in pixels."""
+    x0, y0, x1, y1 = box_xyxy
+    return x0 + (x1 - x0) / 2, y0 + (y1 - y0) / 2
+
+
+def box_diagonal(box_xyxy: Box) -> float:
+    """Length of a box's diagonal in pixels."""
+    x0, y0, x1, y1 = box_xyxy
+    return math.hypot(x1 - x0, y1 - y0)
+
+
+def box_intersection(a_xyxy: Box, b_xyxy: Box) -> float:
+    """Area in square pixels that two boxes share."""
+    return box_area(
+        (
+            max(a_xyxy[0], b_xyxy[0]),
+            max(a_xyxy[1], b_xyxy[1]),
+            min(a_xyxy[2], b_xyxy[2]),
+            min(a_xyxy[3], b_xyxy[3]),
+        )
+    )
+
+
+def box_iou(a_xyxy: Box, b_xyxy: Box) -> float:
+    """Intersection over union in [0, 1]; 0 when both boxes are empty."""
+    shared = box_intersection(a_xyxy, b_xyxy)
+    union = box_area(a_xyxy) + box_area(b_xyxy) - shared
+    return shared / union if union > 0 else 0.0
+
+
+def distance(a: Sequence[float], b: Sequence[float]) -> float:
+    """Euclidean distance of two points of the same dimension, in their own unit."""
+    return math.dist(a, b)
+
+
+def back_project(u_px: float, v_px: float, depth_m: float, camera: Intrinsics) -> Point3:
+    """Camera coordinates (x, y, z) in metres of pixel (u, v) at ``depth_m`` along the axis."""
+    return (
+        (u_px - camera.cx) / camera.fx * depth_m,
+        (v_px - camera.cy) / camera.fy * depth_m,
+        depth_m,
+    )
+
+
+def project(point_m: Point3, camera: Intrinsics) -> Point2:
+    """Pixel (u, v) of a camera-space point in metres.
+
+    Raises:
+        InputError: if the point does not lie in front of the camera (z <= 0).
+    """
+    x, y, z = point_m
+    if not z > 0:
+        raise InputError(f"expected a point in front of the camera (z > 0 m), got z = {z}")
+    return camera.fx * x / z + camera.cx, camera.fy * y / z + camera.cy
+
+
+def extents_m(box_xyxy: Box, depth_m: float, camera: Intrinsics) -> Point2:
+    """Width and height in metres of a box seen at ``depth_m``, as if it faced the camera."""
+    x0, y0, x1, y1 = box_xyxy
+    return (x1 - x0) / camera.fx * depth_m, (y1 - y0) / camera.fy * depth_m
+
+
+def intrinsics_from_fov(width_px: int, height_px: int, fov_deg: float) -> Intrinsics:
+    """Pinhole camera with square pixels from its vertical field of view in degrees.
+
+    Raises:
+        InputError: if the field of view is not strictly between 0 and 180 degrees.
+    """
+    if not 0 < fov_deg < 180:
+        raise InputError(f"expected a field of view between 0 and 180 degrees, got {fov_deg}")
+    focal = height_px / 2 / math.tan(math.radians(fov_deg) / 2)
+    return Intrinsics(fx=focal, fy=focal, cx=width_px / 2, cy=height_px / 2)
+
+
+def whole(value: float) -> int:
+    """Nearest whole number, halves up, held within six digits; NaN gives 0."""
+    if math.isnan(value):
+        return 0
+    return math.floor(min(max(value, -_WHOLE_LIMIT), _WHOLE_LIMIT) + 0.5)

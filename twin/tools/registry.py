@@ -1,0 +1,245 @@
+"""The registry of tools, and plans: lists of steps that are checked and then computed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ..errors import EdgeTwinError, ToolError
+from ..window import TwinWindow
+from . import semantic, sets, spatial, temporal
+from .base import MAX_STEPS, Category, Kind, Tool, ToolValue, make_tool, parse_reference, show
+
+__all__ = [
+    "DEFAULT_REGISTRY",
+    "TOOLS",
+    "StepResult",
+    "ToolRegistry",
+    "run_plan",
+    "validate_plan",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class StepResult:
+    """What one step computed; ``value`` is a list of ids when ``kind`` is ``"ids"``.
+
+    ``value`` is None when a number has nothing to be computed from.
+    """
+
+    tool: str
+    kind: Kind
+    value: ToolValue
+
+
+class ToolRegistry(Mapping[str, Tool]):
+    """An immutable, ordered table of tools by name."""
+
+    __slots__ = ("_tools",)
+
+    def __init__(self, tools: Iterable[Tool]) -> None:
+        self._tools: dict[str, Tool] = {}
+        for tool in tools:
+            if tool.name in self._tools:
+                raise ToolError(f"expected tools with different names, got {tool.name} twice")
+            self._tools[tool.name] = tool
+
+    def __getitem__(self, name: str) -> Tool:
+        return self._tools[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._tools)
+
+    def __len__(self) -> int:
+        return len(self._tools)
+
+    def with_tool(
+        self,
+        fn: Callable[..., ToolValue],
+        category: Category = "perception",
+        name: str | None = None,
+    ) -> ToolRegistry:
+        """A new registry that also holds ``fn``; this one stays as it is.
+
+        Raises:
+            ToolError: if the name is taken or the signature cannot be a tool's.
+        """
+        return ToolRegistry([*self._tools.values(), make_tool(fn, category, name)])
+
+    def json_schemas(self) -> list[dict[str, Any]]:
+        """JSON schema of a plan step for every tool, in the registry's order."""
+        return [tool.step_schema for tool in self._tools.values()]
+
+    def hash(self) -> str:
+        """SHA-256 (hex) of every tool's name, docstring, schema and kind of result."""
+        definitions = [[t.name, t.doc, t.params, t.returns] for t in self._tools.values()]
+        text = json.dumps(definitions, sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    def validate_plan(self, plan: Any, window: TwinWindow | None = None) -> None:
+        """Check a whole plan without computing it; with a window its plain ids too.
+
+        Raises:
+            ToolError: for the first thing that is wrong, with what was expected and what came.
+        """
+        if not isinstance(plan, list) or not 1 <= len(plan) <= MAX_STEPS:
+            came = f"{len(plan)} steps" if isinstance(plan, list) else show(plan)
+            raise ToolError(f"expected a plan of 1 to {MAX_STEPS} steps, got {came}")
+        kinds: list[Kind] = []
+        for number, step in enumerate(plan, 1):
+            tool = self._tool_of(step, f"step {number}")
+            for name, value in _checked_arguments(tool, step, number).items():
+                if _takes_ids(tool, name):
+                    _check_reference(value, kinds, f"step {number} ({tool.name}), {name}")
+                    if window is not None:
+                        _check_known(value, window, f"step {number} ({tool.name}), {name}")
+            kinds.append(tool.returns)
+
+    def run_plan(self, plan: Any, window: TwinWindow) -> list[StepResult]:
+        """Check the plan, then compute its steps in order.
+
+        Raises:
+            ToolError: as :meth:`validate_plan` does, or because a tool could not compute.
+        """
+        self.validate_plan(plan, window)
+        results: list[StepResult] = []
+        for number, step in enumerate(plan, 1):
+            tool = self._tools[step["tool"]]
+            arguments = {
+                name: _resolve(value, results) if _takes_ids(tool, name) else value
+                for name, value in step.items()
+                if name != "tool"
+            }
+            try:
+                value = tool.fn(window, **arguments)
+            except ToolError:
+                raise
+            except EdgeTwinError as error:
+                raise ToolError(f"step {number} ({tool.name}) failed: {error}") from error
+            results.append(StepResult(tool.name, tool.returns, value))
+        return results
+
+    def _tool_of(self, step: Any, where: str) -> Tool:
+        if not isinstance(step, dict):
+            raise ToolError(f'{where}: expected an object such as {{"tool":…}}, got {show(step)}')
+        name = step.get("tool")
+        tool = self._tools.get(name) if isinstance(name, str) else None
+        if tool is None:
+            raise ToolError(
+                f"{where}: expected a tool of {', '.join(self._tools)}, "
+                f"got {show(name) if 'tool' in step else 'no tool'}"
+            )
+        return tool
+
+
+def _takes_ids(tool: Tool, name: str) -> bool:
+    """Whether the tool's argument of that name takes ids."""
+    return any(param.name == name and param.is_ids for param in tool.arguments)
+
+
+def _checked_arguments(tool: Tool, step: dict[str, Any], number: int) -> dict[str, Any]:
+    where = f"step {number} ({tool.name})"
+    given = {name: value for name, value in step.items() if name != "tool"}
+    params = {param.name: param for param in tool.arguments}
+    unknown = [name for name in given if name not in params]
+    if unknown:
+        raise ToolError(
+            f"{where}: expected only the arguments {', '.join(params) or 'none'}, "
+            f"got {show(unknown[0])}"
+        )
+    missing = [name for name, param in params.items() if param.required and name not in given]
+    if missing:
+        raise ToolError(f"{where}: expected the argument {missing[0]}, got none")
+    return {name: params[name].check(value, where) for name, value in given.items()}
+
+
+def _check_reference(value: Any, kinds: list[Kind], where: str) -> None:
+    reference = parse_reference(value)
+    if reference is None:
+        return
+    if reference > len(kinds):
+        raise ToolError(f"{where}: expected a reference to an earlier step, got {value}")
+    if kinds[reference - 1] != "ids":
+        raise ToolError(
+            f"{where}: expected a step that gives ids, got {value}, which gives "
+            f"{kinds[reference - 1]}"
+        )
+
+
+def _check_known(value: Any, window: TwinWindow, where: str) -> None:
+    if parse_reference(value) is not None:
+        return
+    unknown = [i for i in value if i not in window]
+    if unknown:
+        raise ToolError(
+            f"{where}: expected ids of the twin {show(window.ids())}, got {show(unknown[0])}"
+        )
+
+
+def _resolve(value: Any, results: list[StepResult]) -> list[int]:
+    """The ids that an argument stands for, each once, in the order given."""
+    reference = parse_reference(value)
+    ids: Any = value if reference is None else results[reference - 1].value
+    return list(dict.fromkeys(ids))
+
+
+def _default_tools() -> list[Tool]:
+    rooms: list[tuple[Category, list[Callable[..., ToolValue]]]] = [
+        ("semantic", [semantic.find, semantic.attribute]),
+        (
+            "spatial",
+            [
+                spatial.left_of,
+                spatial.right_of,
+                spatial.above,
+                spatial.below,
+                spatial.in_front_of,
+                spatial.behind,
+                spatial.nearest,
+                spatial.farthest,
+                spatial.extreme,
+                spatial.inside,
+                spatial.on,
+                spatial.distance,
+                spatial.size,
+            ],
+        ),
+        (
+            "temporal",
+            [
+                temporal.appeared,
+                temporal.disappeared,
+                temporal.moved,
+                temporal.still,
+                temporal.speed,
+                temporal.fastest,
+                temporal.path,
+                temporal.before,
+                temporal.after,
+                temporal.during,
+                temporal.occluded_by,
+                temporal.first,
+                temporal.last,
+                temporal.visible_when,
+            ],
+        ),
+        ("set", [sets.and_, sets.or_, sets.not_, sets.count, sets.sort, sets.nth]),
+    ]
+    return [make_tool(fn, category) for category, functions in rooms for fn in functions]
+
+
+DEFAULT_REGISTRY = ToolRegistry(_default_tools())
+TOOLS: Mapping[str, Tool] = DEFAULT_REGISTRY
+
+
+def validate_plan(plan: Any, window: TwinWindow | None = None) -> None:
+    """Check a plan against the default tools; see :meth:`ToolRegistry.validate_plan`."""
+    DEFAULT_REGISTRY.validate_plan(plan, window)
+
+
+def run_plan(plan: Any, window: TwinWindow) -> list[StepResult]:
+    """Compute a plan with the default tools; see :meth:`ToolRegistry.run_plan`."""
+    return DEFAULT_REGISTRY.run_plan(plan, window)
