@@ -65,7 +65,7 @@ def _compare(
     return sorted(found)
 
 
-def left_of(window: TwinWindow, of: Ids, ids: Ids | None = None) -> Ids:
+def left_of(window: TwinWindow, *, ids: Ids | None = None, of: Ids) -> Ids:
     """Ids whose centroid is left of every centroid in of (image plane)."""
     return _compare(window, ids, of, _x, 1)
 
@@ -116,7 +116,7 @@ def _ranked(window: TwinWindow, ids: list[int] | None, to: list[int]) -> list[tu
 
 
 def nearest(
-    window: TwinWindow, to: Ids, ids: Ids | None = None, k: Annotated[int, AtLeast(1)] = 1
+    window: TwinWindow, *, ids: Ids | None = None, to: Ids, k: Annotated[int, AtLeast(1)] = 1
 ) -> Ids:
     """The k ids closest to any of to (3-D metres when known, else pixels)."""
     return sorted(i for _, i in _ranked(window, ids, to)[:k])
