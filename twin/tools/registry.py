@@ -76,7 +76,7 @@ class ToolRegistry(Mapping[str, Tool]):
     def hash(self) -> str:
         """SHA-256 (hex) of every tool's name, docstring, schema and kind of result."""
         definitions = [[t.name, t.doc, t.params, t.returns] for t in self._tools.values()]
-        text = json.dumps(definitions, sort_keys=True, separators=(",", ":"))
+        text = json.dumps(definitions, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()
 
     def validate_plan(self, plan: Any, window: TwinWindow | None = None) -> None:

@@ -98,7 +98,7 @@ def _events(window: TwinWindow, ids: list[int], event: Event) -> list[tuple[floa
     return [(time, i) for i in ids if (time := event_s(window, i, event)) is not None]
 
 
-def before(window: TwinWindow, of: Ids, event: Event, ids: Ids | None = None) -> Ids:
+def before(window: TwinWindow, *, ids: Ids | None = None, of: Ids, event: Event) -> Ids:
     """Ids to which the event happened before it happened to any of of."""
     times = [time for time, _ in _events(window, of, event)]
     found = _events(window, _all(window, ids), event) if times else []
