@@ -24,6 +24,10 @@ __all__ = [
 
 SCHEMA_VERSION: Final = 1
 
+_MAX_ID = 2**31 - 1
+_MAX_COUNT = 2**53 - 1  # what JSON numbers and SQLite both carry exactly
+_MAX_SIDE = 65_536
+
 State = Literal["visible", "occluded", "left"]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -68,7 +72,7 @@ class ObjectTwin(_Record):
     otherwise they are the last ones seen and ``mask`` is None.
     """
 
-    id: Annotated[int, Field(ge=1)]
+    id: Annotated[int, Field(ge=1, le=_MAX_ID)]
     semantic_label: Annotated[str, Field(min_length=1, max_length=64)]
     attributes: dict[str, str] = Field(default_factory=dict)
     confidence: Annotated[float, Field(ge=0, le=1)]
@@ -76,7 +80,7 @@ class ObjectTwin(_Record):
     mask: Rle | None = None
     box_xyxy: tuple[Finite, Finite, Finite, Finite]
     centroid: tuple[Finite, Finite]
-    area: Annotated[int, Field(ge=0)]
+    area: Annotated[int, Field(ge=0, le=_MAX_COUNT)]
     mean_depth: Finite | None = None
     depth_stats: DepthStats | None = None
     centroid_m: tuple[Finite, Finite, Finite] | None = None
@@ -105,10 +109,10 @@ class FrameTwin(_Record):
 
     schema_version: Literal[1] = SCHEMA_VERSION
     source_id: str = "source"
-    index: Annotated[int, Field(ge=0)]
+    index: Annotated[int, Field(ge=0, le=_MAX_COUNT)]
     timestamp_s: NonNegative
-    width: Annotated[int, Field(ge=1)]
-    height: Annotated[int, Field(ge=1)]
+    width: Annotated[int, Field(ge=1, le=_MAX_SIDE)]
+    height: Annotated[int, Field(ge=1, le=_MAX_SIDE)]
     intrinsics: Intrinsics | None = None
     objects: dict[int, ObjectTwin] = Field(default_factory=dict)
 
