@@ -8,8 +8,8 @@ compilation. Kinematic only: no physics is stepped.
 from __future__ import annotations
 
 import os
+from collections import OrderedDict
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -87,6 +87,14 @@ class Scene:
         self._camera.fixedcamid = 0
         self._rect = mj.MjrRect(0, 0, width, height)
         self._world: World | None = None
+
+    def close(self) -> None:
+        """Free the renderer; in its own GL context, or it would free another scene's objects."""
+        if self._context is not None:
+            self._gl.make_current()
+            self._context.free()
+            self._gl.free()
+            self._context = None
 
     def _compile(self, tier: Tier, set_index: int) -> Any:
         mj = self._mj
@@ -234,7 +242,16 @@ def _metres(buffer_hw: NDArray[np.float32]) -> NDArray[np.float32]:
     return metres.astype(np.float32)
 
 
-@lru_cache(maxsize=3)
+_SCENES: OrderedDict[tuple[Tier, int, int, int], Scene] = OrderedDict()
+_MAX_SCENES = 3  # a scene holds ~40 MB of meshes and a frame buffer
+
+
 def scene_for(tier: Tier, set_index: int, width: int = 256, height: int = 256) -> Scene:
-    """A compiled scene, kept for the next world of the same set."""
-    return Scene(tier, set_index, width, height)
+    """A compiled scene, kept for the next world of the same set; the oldest is closed."""
+    key = (tier, set_index, width, height)
+    if key not in _SCENES:
+        while len(_SCENES) >= _MAX_SCENES:
+            _SCENES.popitem(last=False)[1].close()
+        _SCENES[key] = Scene(tier, set_index, width, height)
+    _SCENES.move_to_end(key)
+    return _SCENES[key]
