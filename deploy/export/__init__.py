@@ -1,1 +1,1 @@
-
+"""Exporters to other runtimes."""

@@ -1,0 +1,330 @@
+"""Where frames come from: a video file, one picture, or a folder of pictures.
+
+A :class:`Source` can be iterated as often as wanted; each pass decodes anew and holds one
+frame at a time, so memory does not grow with length. Pictures are upright: a video's
+display rotation and a picture's EXIF orientation are applied. Timestamps are seconds since
+the first frame and strictly increase, also where the file's own do not.
+
+What was decoded is kept: when a file ends early or some packets are damaged, iteration
+ends normally and ``status`` is ``"partial"`` with one line in ``reason``.
+
+Not covered: cameras and network addresses, mirrored display matrices, non-square pixels.
+"""
+
+from __future__ import annotations
+
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import av
+import av.error
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from ...twin.errors import SourceError
+from ...twin.frame import Frame
+
+__all__ = ["FolderSource", "ImageSource", "Source", "VideoSource", "open_source"]
+
+Image = NDArray[np.uint8]
+Status = Literal["ok", "partial"]
+
+MAX_PIXELS = 50_000_000  # one RGB frame of this size is 150 MB: beyond it a device would swap
+PICTURES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
+_MAGIC = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"BM", b"II*\0", b"MM\0*")
+_NOT_VIDEO = {"tty", "lrc", "srt", "webvtt", "ass"}  # demuxers that take any text for a picture
+
+
+class Source(ABC):
+    """Frames in order, re-iterable, one held at a time.
+
+    Attributes:
+        kind: ``"video"``, ``"image"`` or ``"folder"``.
+        source_id: the file's or folder's name.
+        fps: nominal frames per second (timestamps are the truth).
+        frame_count: frames the container declares, or None when it does not say.
+        status: ``"partial"`` after a pass that lost frames, else ``"ok"``.
+        reason: one line saying what was lost, empty when nothing was.
+    """
+
+    kind: str = "video"
+
+    def __init__(self, path: Path, fps: float, frame_count: int | None) -> None:
+        self.path = path
+        self.source_id = path.resolve().name or "source"
+        self.fps = fps
+        self.frame_count = frame_count
+        self.status: Status = "ok"
+        self.reason = ""
+
+    @abstractmethod
+    def _read(self) -> Iterator[tuple[float, Image]]:
+        """Yield (seconds on the file's own clock, RGB picture)."""
+
+    def _lost(self, reason: str) -> None:
+        self.status = "partial"
+        self.reason = self.reason or reason
+
+    def __iter__(self) -> Iterator[Frame]:
+        """Decode from the start.
+
+        Raises:
+            SourceError: if not one frame could be decoded.
+        """
+        self.status, self.reason = "ok", ""
+        start: float | None = None
+        last = -1.0
+        index = 0
+        shape: tuple[int, ...] = ()
+        for seconds, image in self._read():
+            start = seconds if start is None else start
+            shape = shape or image.shape
+            if image.shape != shape:
+                image = _resized(image, shape)
+            now = seconds - start
+            if index and now <= last:
+                now = last + 1.0 / self.fps
+            yield Frame(index, now, image, self.source_id)
+            last, index = now, index + 1
+        if index == 0:
+            raise SourceError(
+                f"expected a {self.kind} with at least one readable frame, got none from "
+                f"{self.path}: check the file by playing it, or record it again"
+            )
+
+
+class VideoSource(Source):
+    """A video file through PyAV (FFmpeg)."""
+
+    def __init__(self, path: Path) -> None:
+        with _open_container(path) as container:
+            stream = container.streams.video[0]
+            fps = float(stream.average_rate or stream.guessed_rate or 25)
+            super().__init__(path, fps, stream.frames or None)
+            self._expected_s = _declared_seconds(container, stream)
+            _check_size(stream.width, stream.height, path)
+
+    def _read(self) -> Iterator[tuple[float, Image]]:
+        tally = _Tally()
+        first, clock = None, 0.0
+        with _open_container(self.path) as container:
+            stream = container.streams.video[0]
+            stream.thread_type = "AUTO"
+            for frame in _decode(container, stream, tally):
+                clock = clock + 1.0 / self.fps if frame.time is None else float(frame.time)
+                first = clock if first is None else first
+                yield clock, _upright(frame)
+        self._judge(tally, clock - (first or 0.0))
+
+    def _judge(self, tally: _Tally, seconds: float) -> None:
+        kept = f"kept the {tally.decoded} frames decoded"
+        if self.frame_count and tally.decoded + tally.hidden < self.frame_count:
+            self._lost(
+                f"the video declares {self.frame_count} frames and is cut or damaged: {kept}"
+            )
+        elif tally.damaged:
+            self._lost(f"{tally.damaged} packets of the video are damaged: {kept}")
+        elif self._expected_s and seconds + 1.5 / self.fps + 0.25 < self._expected_s:
+            self._lost(f"the video declares {self._expected_s:.2f} s and ends early: {kept}")
+
+
+class ImageSource(Source):
+    """One picture as a video of one frame at second 0."""
+
+    kind = "image"
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path, 1.0, 1)
+        _read_picture(path)
+
+    def _read(self) -> Iterator[tuple[float, Image]]:
+        yield 0.0, _read_picture(self.path)
+
+
+class FolderSource(Source):
+    """A folder of pictures in natural order (``2.png`` before ``10.png``) at a given rate.
+
+    Pictures that cannot be read, or whose size differs from the first, are left out and
+    make the pass ``partial``.
+    """
+
+    kind = "folder"
+
+    def __init__(self, path: Path, fps: float) -> None:
+        try:
+            names = [p for p in path.iterdir() if p.suffix.lower() in PICTURES and p.is_file()]
+        except OSError as error:
+            raise SourceError(
+                f"expected a readable folder, got {path}: {error.strerror}"
+            ) from error
+        names = [p for p in names if not p.name.startswith(".")]
+        if not names:
+            raise SourceError(
+                f"expected a folder of pictures ({' '.join(PICTURES)}), got {path} without any: "
+                "give a video, a picture or a folder of frames"
+            )
+        super().__init__(path, fps, len(names))
+        self.names = sorted(names, key=_natural)
+
+    def _read(self) -> Iterator[tuple[float, Image]]:
+        shape: tuple[int, ...] = ()
+        left_out: list[str] = []
+        for place, name in enumerate(self.names):
+            try:
+                image = _read_picture(name)
+            except SourceError:
+                left_out.append(name.name)
+                continue
+            if shape and image.shape != shape:
+                left_out.append(name.name)
+                continue
+            shape = image.shape
+            yield place / self.fps, image
+        if left_out:
+            self._lost(
+                f"{len(left_out)} of {len(self.names)} pictures left out "
+                f"(unreadable or of another size), the first {left_out[0]}"
+            )
+
+
+def open_source(path: str | Path, fps: float = 10.0) -> Source:
+    """Open a video, a picture or a folder of pictures.
+
+    Args:
+        path: an existing local file or folder.
+        fps: the rate given to a folder of pictures; ignored otherwise.
+
+    Raises:
+        SourceError: if it is missing, unreadable, empty, or neither video nor picture.
+    """
+    path = Path(path)
+    if not fps > 0 or fps > 1000:
+        raise SourceError(f"expected a rate in (0, 1000] frames per second, got {fps}")
+    try:
+        if path.is_dir():
+            return FolderSource(path, fps)
+        if not path.exists():
+            raise SourceError(
+                f"expected a video, a picture or a folder of frames, got {path}, which does not "
+                "exist: check the path"
+            )
+        if not path.is_file():
+            raise SourceError(f"expected a file or a folder, got {path}, which is neither")
+        with path.open("rb") as file:
+            head = file.read(16)
+    except OSError as error:
+        raise SourceError(
+            f"expected a readable file, got {path}: {error.strerror}: check its permissions"
+        ) from error
+    if head.startswith(_MAGIC) or (head[:4] == b"RIFF" and head[8:12] == b"WEBP"):
+        return ImageSource(path)
+    return VideoSource(path)
+
+
+def _open_container(path: Path) -> Any:
+    try:
+        container = av.open(str(path), options={"protocol_whitelist": "file"})
+    except (av.error.FFmpegError, OSError, ValueError) as error:
+        raise SourceError(
+            f"expected a video or a picture, got {path}, which cannot be decoded "
+            f"({_short(error)}): give an H.264, HEVC, VP9, AV1, MPEG or MJPEG file"
+        ) from error
+    if not container.streams.video or container.format.name in _NOT_VIDEO:
+        container.close()
+        raise SourceError(
+            f"expected a file with a video stream, got {path} without one: "
+            "give a video, a picture or a folder of frames"
+        )
+    return container
+
+
+@dataclass
+class _Tally:
+    """Where the packets of one pass went; ``hidden`` ones are cut away by an edit list."""
+
+    decoded: int = 0
+    damaged: int = 0
+    hidden: int = 0
+
+
+def _decode(container: Any, stream: Any, tally: _Tally) -> Iterator[Any]:
+    """Yield whole frames; damaged packets and frames are counted and left out."""
+    packets = container.demux(stream)
+    while True:
+        try:
+            packet = next(packets, None)
+        except (av.error.FFmpegError, OSError):
+            tally.damaged += 1
+            return
+        if packet is None:
+            return
+        tally.hidden += bool(packet.is_discard)
+        try:
+            frames = [] if packet.is_corrupt else packet.decode()
+        except (av.error.FFmpegError, OSError):
+            tally.damaged += 1
+            continue
+        whole = [frame for frame in frames if not frame.is_corrupt]
+        tally.damaged += bool(packet.is_corrupt) + len(frames) - len(whole)
+        tally.decoded += len(whole)
+        yield from whole
+
+
+def _declared_seconds(container: Any, stream: Any) -> float | None:
+    """Seconds the container promises, when that can only mean its video stream."""
+    if stream.duration and stream.time_base:
+        return float(stream.duration * stream.time_base)
+    if len(container.streams) == 1 and container.duration:
+        return float(container.duration) / av.time_base
+    return None
+
+
+def _upright(frame: Any) -> Image:
+    _check_size(frame.width, frame.height, None)
+    turns = round(frame.rotation / 90) % 4
+    image = frame.to_ndarray(format="rgb24")
+    return np.ascontiguousarray(np.rot90(image, turns)) if turns else image
+
+
+def _read_picture(path: Path) -> Image:
+    """Decode one picture upright as RGB; sizes are checked before pixels are made."""
+    with _open_container(path) as container:
+        stream = container.streams.video[0]
+        _check_size(stream.width, stream.height, path)
+    try:
+        data = np.fromfile(path, np.uint8)
+        decoded = cv2.imdecode(data, cv2.IMREAD_COLOR)
+    except (OSError, cv2.error) as error:
+        raise SourceError(f"expected a readable picture, got {path}: {_short(error)}") from error
+    if decoded is None:
+        raise SourceError(
+            f"expected a picture, got {path}, which cannot be decoded: save it again as PNG or JPEG"
+        )
+    return np.asarray(cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB), np.uint8)
+
+
+def _check_size(width: int, height: int, path: Path | None) -> None:
+    if width * height > MAX_PIXELS:
+        raise SourceError(
+            f"expected frames of at most {MAX_PIXELS // 1_000_000} megapixels, "
+            f"got {width}x{height}{f' from {path}' if path else ''}: scale the video down first"
+        )
+
+
+def _resized(image: Image, shape: tuple[int, ...]) -> Image:
+    return np.asarray(cv2.resize(image, (shape[1], shape[0]), interpolation=cv2.INTER_AREA))
+
+
+def _natural(path: Path) -> list[tuple[int, int | str]]:
+    parts = re.split(r"(\d+)", path.name.lower())
+    return [(0, int(p)) if p.isdigit() else (1, p) for p in parts if p]
+
+
+def _short(error: BaseException) -> str:
+    text = getattr(error, "strerror", None) or str(error)
+    return " ".join(str(text).split())[:120]
