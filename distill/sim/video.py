@@ -23,9 +23,9 @@ from .worlds import World
 __all__ = ["EXAMPLES", "encode_video", "write_examples", "write_video"]
 
 EXAMPLES: dict[str, int] = {
-    "kitchen": 3_000_000,
-    "workbench": 3_000_001,
-    "hide_and_seek": 3_000_002,
+    "affordance": 3_000_163,  # scissors, bottle, pan, lamp, book, glass: what are they for
+    "spatial": 3_000_380,  # a ball in a pan; a bottle comes in from the right
+    "temporal": 3_000_498,  # a teapot slides behind a lamp; another lamp comes in
 }
 """Name of an example clip -> seed of its world (cell tier, 4 s at 8 frames per second)."""
 
