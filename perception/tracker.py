@@ -1,0 +1,278 @@
+"""Identities over time: matches what each frame shows to the objects already known.
+
+Three rounds of minimum-cost assignment per look of the detector (after ByteTrack's order of
+rounds, arXiv 2110.06864, with shape and name in the cost): visible objects, then hidden ones
+by name and place, then candidates that were seen once. Every memory is bounded. Not covered:
+appearance embeddings; two objects of the same noun and colour that hide together may swap.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..twin.errors import InputError
+from .assignment import assign
+from .matching import Look, going_out, hidden_cost, visible_cost
+from .records import Detections, Masks
+from .tracks import Crop, Track
+
+__all__ = ["Tracker", "TrackerConfig", "TrackerCounts"]
+
+
+@dataclass(frozen=True, slots=True)
+class TrackerConfig:
+    """Thresholds of the tracker; tuned on validation worlds.
+
+    Scores are the detector's; times are seconds; fractions are of the frame's diagonal.
+    """
+
+    start_score: float = 0.35  # a detection above this may begin a new object
+    first_score: float = 0.45  # on the first frame, which asks for no confirmation
+    sure_score: float = 0.6  # a young object above this is hidden, not doubted, when missed
+    max_cost: float = 0.85  # of a visible object's match
+    hidden_max_cost: float = 0.6  # of a hidden object's match
+    confirmations: int = 2
+    candidate_age_s: float = 1.0  # a candidate not seen again for so long is forgotten
+    occluded_s: float = 3.0  # a hidden object counts as left after this
+    remember_s: float = 10.0  # an object that left is recognised for so long
+    reach: float = 0.35  # how far a hidden object may reappear from where it hid
+    duplicate_overlap: float = 0.75  # shared part of the smaller mask of two equal names
+    max_tracks: int = 64  # confirmed and candidates together: bounds every frame's work
+    max_left: int = 64
+
+    def __post_init__(self) -> None:
+        if self.max_tracks < 1 or self.max_left < 1 or self.confirmations < 1:
+            raise InputError(f"expected max_tracks, max_left, confirmations >= 1, got {self}")
+
+
+@dataclass(slots=True)
+class TrackerCounts:
+    """How often something happened since the start."""
+
+    created: int = 0
+    dropped_full: int = 0  # detections that found no room among max_tracks
+    suppressed: int = 0  # candidates that were never confirmed, and young tracks given up
+    duplicates: int = 0  # detections of an object already there under the same name
+    reidentified: int = 0
+
+
+class Tracker:
+    """Keeps identities. The caller reports each look of the detector, or each following mask.
+
+    :meth:`update` takes a full look: what it does not contain is hidden or gone.
+    :meth:`follow` takes masks of known objects between looks. Both need times that do not
+    decrease, and the frame's (height, width).
+    """
+
+    def __init__(self, config: TrackerConfig | None = None) -> None:
+        self.config = config or TrackerConfig()
+        self.counts = TrackerCounts()
+        self._tracks: list[Track] = []  # visible, occluded, and those that left just now
+        self._candidates: list[Track] = []
+        self._left: list[Track] = []  # remembered for re-identification only
+        self._next_id = 1
+        self._started = False
+        self._last_s = 0.0
+
+    @property
+    def tracks(self) -> tuple[Track, ...]:
+        """Confirmed objects by rising id: visible, occluded, or left at the last update."""
+        return tuple(sorted(self._tracks, key=lambda track: track.id))
+
+    def visible(self) -> tuple[Track, ...]:
+        """Confirmed objects that are visible, by rising id."""
+        return tuple(track for track in self.tracks if track.state == "visible")
+
+    def get(self, object_id: int) -> Track:
+        """Return the confirmed object of this id.
+
+        Raises:
+            InputError: if there is none.
+        """
+        for track in self._tracks:
+            if track.id == object_id:
+                return track
+        raise InputError(f"expected the id of a track, got {object_id}")
+
+    def update(
+        self, found: Detections, masks: Masks | None, timestamp_s: float, size_hw: tuple[int, int]
+    ) -> tuple[int, ...]:
+        """Take one look; returns the object id of every detection, 0 for those not (yet) one.
+
+        ``masks`` has one mask per detection, or is None when boxes are all there is.
+
+        Raises:
+            InputError: if masks and detections differ in number, or time runs backwards.
+        """
+        if masks is not None and len(masks) != len(found):
+            raise InputError(f"expected {len(found)} masks, one per detection, got {len(masks)}")
+        self._advance(timestamp_s)
+        look = Look(found, masks, timestamp_s, size_hw)
+        taken: dict[int, Track] = {}
+        self._match([t for t in self._tracks if t.state == "visible"], look, taken)
+        self._match_hidden(look, taken)
+        self._drop_duplicates(look, taken)
+        self._match(self._candidates, look, taken)
+        self._begin(look, taken)
+        self._miss(look, taken)
+        self._promote()
+        self._started = True
+        return tuple(taken[j].id if j in taken else 0 for j in range(len(found)))
+
+    def follow(
+        self,
+        ids: Sequence[int],
+        masks: Masks,
+        timestamp_s: float,
+        size_hw: tuple[int, int],
+        min_score: float = 0.3,
+    ) -> tuple[int, ...]:
+        """Take masks of known visible objects; returns the ids of those that were lost.
+
+        A mask is refused (its object is lost, and stays where it was) when its score is below
+        ``min_score``, it is empty, its area changed more than 2.5-fold since the last frame,
+        it left the place where it was predicted, or it covers a better one's object.
+
+        Raises:
+            InputError: if ids and masks differ in number, an id is unknown, or time runs
+                backwards.
+        """
+        if len(ids) != len(masks):
+            raise InputError(f"expected {len(ids)} masks, one per id, got {len(masks)}")
+        self._advance(timestamp_s)
+        crops = [Crop.of(mask) for mask in masks.masks_nhw]
+        lost: list[int] = []
+        kept: list[Crop] = []
+        order = sorted(range(len(ids)), key=lambda i: -float(masks.scores_n[i]))
+        for i in order:
+            track, crop = self.get(ids[i]), crops[i]
+            good = crop is not None and float(masks.scores_n[i]) >= min_score
+            if not good or crop is None or not self._plausible(track, crop, timestamp_s, kept):
+                lost.append(ids[i])
+                continue
+            kept.append(crop)
+            track.see(np.array(crop.box_xyxy), crop.centroid, crop.area, crop, timestamp_s)
+        for object_id in lost:
+            self._hide(self.get(object_id), timestamp_s, size_hw)
+        return tuple(sorted(lost))
+
+    # ---- one look, step by step
+
+    def _advance(self, timestamp_s: float) -> None:
+        if timestamp_s < self._last_s:
+            raise InputError(
+                f"expected times that do not decrease, got {timestamp_s} after {self._last_s}"
+            )
+        self._last_s = timestamp_s
+        gone = [t for t in self._tracks if t.state == "left"]
+        self._left = [*self._left, *gone]
+        self._left = [t for t in self._left if timestamp_s - t.last_seen <= self.config.remember_s]
+        self._left = self._left[-self.config.max_left :]
+        self._tracks = [t for t in self._tracks if t.state != "left"]
+
+    def _match(self, tracks: list[Track], look: Look, taken: dict[int, Track]) -> None:
+        rows = [j for j in range(len(look)) if j not in taken]
+        cost = np.array([[visible_cost(t, look, j) for j in rows] for t in tracks]).reshape(
+            len(tracks), len(rows)
+        )
+        for i, k in assign(cost, self.config.max_cost):
+            look.give(rows[k], tracks[i])
+            taken[rows[k]] = tracks[i]
+
+    def _match_hidden(self, look: Look, taken: dict[int, Track]) -> None:
+        hidden = [t for t in self._tracks if t.state == "occluded"]
+        for pool in (hidden, list(self._left)):
+            rows = [
+                j
+                for j in range(len(look))
+                if j not in taken and look.score(j) >= self.config.start_score
+            ]
+            cost = np.array(
+                [[hidden_cost(t, look, j, self.config.reach) for j in rows] for t in pool]
+            ).reshape(len(pool), len(rows))
+            for i, k in assign(cost, self.config.hidden_max_cost):
+                track = pool[i]
+                look.give(rows[k], track)
+                taken[rows[k]] = track
+                self.counts.reidentified += 1
+                if track in self._left:
+                    self._left.remove(track)
+                    self._tracks.append(track)
+
+    def _drop_duplicates(self, look: Look, taken: dict[int, Track]) -> None:
+        """Mark detections that repeat an object already matched; they begin nothing."""
+        for j in range(len(look)):
+            if j in taken:
+                continue
+            for other, track in taken.items():
+                same = track.labels.winner == look.found.labels[j]
+                limit = self.config.duplicate_overlap if same else 0.9
+                if look.overlap(j, other) > limit:
+                    look.duplicates.add(j)
+                    self.counts.duplicates += 1
+                    break
+
+    def _begin(self, look: Look, taken: dict[int, Track]) -> None:
+        threshold = self.config.start_score if self._started else self.config.first_score
+        order = sorted(range(len(look)), key=lambda j: -look.score(j))
+        for j in order:
+            if j in taken or j in look.duplicates or look.score(j) < threshold:
+                continue
+            if len(self._tracks) + len(self._candidates) >= self.config.max_tracks:
+                self.counts.dropped_full += 1
+                continue
+            track = look.begin(j)
+            track.needed = self.config.confirmations if self._started else 1
+            self._candidates.append(track)
+            taken[j] = track
+
+    def _miss(self, look: Look, taken: dict[int, Track]) -> None:
+        """Hide what was not seen; forget candidates and young tracks with little evidence."""
+        seen = {id(track) for track in taken.values()}
+        for track in list(self._tracks):
+            if id(track) in seen:
+                continue
+            track.misses += 1
+            track.looks += 1
+            # Unsure, and seen in fewer than half of its first looks: a false alarm.
+            young = track.looks <= 5 and track.hits < 0.5 * track.looks
+            if young and track.score < self.config.sure_score:
+                self._tracks.remove(track)
+                self.counts.suppressed += 1
+                continue
+            self._hide(track, look.timestamp_s, look.size_hw)
+        limit = self.config.candidate_age_s
+        fresh = [c for c in self._candidates if look.timestamp_s - c.last_seen <= limit]
+        self.counts.suppressed += len(self._candidates) - len(fresh)
+        self._candidates = fresh
+
+    def _promote(self) -> None:
+        for track in [c for c in self._candidates if c.hits >= c.needed]:
+            self._candidates.remove(track)
+            track.id = self._next_id
+            self._next_id += 1
+            self.counts.created += 1
+            self._tracks.append(track)
+
+    # ---- hiding and leaving
+
+    def _hide(self, track: Track, timestamp_s: float, size_hw: tuple[int, int]) -> None:
+        if track.state == "left":
+            return
+        too_long = timestamp_s - track.last_seen > self.config.occluded_s
+        out = going_out(track, timestamp_s, size_hw)
+        track.state = "left" if too_long or out else "occluded"
+
+    def _plausible(
+        self, track: Track, crop: Crop, timestamp_s: float, kept: Sequence[Crop]
+    ) -> bool:
+        ratio = crop.area / max(track.area, 1)
+        if not 0.4 <= ratio <= 2.5:
+            return False
+        where = track.centroid + track.shift(timestamp_s)
+        if float(np.hypot(*(np.array(crop.centroid) - where))) > 0.75 * track.size:
+            return False
+        return all(crop.shared(other) <= 0.7 * min(crop.area, other.area) for other in kept)
