@@ -1,1 +1,1 @@
-
+"""The reasoner: a small language model that plans over the twin with tools and names ids."""

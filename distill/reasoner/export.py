@@ -1,0 +1,113 @@
+"""Export a trained reasoner to ONNX Runtime GenAI with the model builder (one precision a call)."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from ...reasoner.bundle import write_manifest
+from ...twin.errors import ModelError
+
+__all__ = ["build_genai", "export", "write_card"]
+
+
+def build_genai(model_dir: Path, out_dir: Path, precision: str = "int4") -> None:
+    """Run the builder on a transformers folder; ``out_dir`` holds one graph with its weights.
+
+    Raises:
+        ModelError: if the builder fails.
+    """
+    with tempfile.TemporaryDirectory() as cache:
+        built = Path(cache) / "built"
+        command = [sys.executable, "-m", "onnxruntime_genai.models.builder"]
+        command += ["-i", str(model_dir), "-o", str(built), "-p", precision, "-e", "cpu"]
+        command += ["-c", cache]
+        environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
+        done = subprocess.run(command, capture_output=True, text=True, env=environment)
+        if done.returncode or not (built / "model.onnx").is_file():
+            raise ModelError(
+                f"expected the GenAI model builder to write {precision}, got: {done.stderr[-400:]}"
+            )
+        shutil.rmtree(out_dir, ignore_errors=True)
+        out_dir.mkdir(parents=True)
+        _merge(built / "model.onnx", out_dir / "model.onnx")
+        for name in ("tokenizer.json", "tokenizer_config.json"):
+            shutil.copy(model_dir / name, out_dir / name)
+        config = json.loads((built / "genai_config.json").read_text())
+        config["model"].pop("bos_token_id", None)
+        config["model"]["decoder"]["session_options"] |= {"intra_op_num_threads": 1}
+        (out_dir / "genai_config.json").write_text(json.dumps(config, indent=1) + "\n")
+
+
+def export(
+    work_dir: Path,
+    weights_dir: Path,
+    *,
+    precision: str = "int4",
+    words: Iterable[str] = (),
+    plan_words: Iterable[str] = (),
+    scores: dict[str, Any] | None = None,
+) -> dict[str, str]:
+    """Write the bundle of a trained run; returns file to sha256.
+
+    ``words`` are those of the training questions (what the model knows), ``plan_words`` the
+    nouns that its plans use. By default both are read from ``work_dir/words.json``.
+    """
+    from safetensors.torch import load_file, save_file
+
+    listed = work_dir / "words.json"
+    record = json.loads(listed.read_text()) if listed.exists() else {}
+    words = sorted({*words, *record.get("words", ())})
+    plan_words = sorted({*plan_words, *record.get("plan_words", ())})
+    build_genai(work_dir / "model", weights_dir, precision)
+    tensors = load_file(work_dir / "model" / "model.safetensors")
+    save_file({k: v.half() for k, v in tensors.items()}, weights_dir / "model.safetensors")
+    shutil.copy(work_dir / "model" / "config.json", weights_dir / "config.json")
+    files = write_manifest(
+        weights_dir,
+        "edgetwin-embedded-reasoner",
+        words=words,
+        plan_words=plan_words,
+        config={"precision": precision, "max_tokens": 2048},
+    )
+    write_card(weights_dir, precision, sum(v.numel() for v in tensors.values()), scores or {})
+    return files
+
+
+def write_card(weights_dir: Path, precision: str, parameters: int, scores: dict[str, Any]) -> None:
+    """A model card beside the weights."""
+    rows = "\n".join(f"| {name} | {value} |" for name, value in scores.items())
+    text = f"""# EdgeTwin embedded reasoner
+
+A Qwen3 network ({parameters / 1e6:.1f}M parameters, 5 layers, 256 wide, 4/2 heads of 64, tied
+embeddings) trained from random values by `distill/reasoner/sft_train.py` on questions about
+simulated tabletop scenes (`distill/sim`). It reads the twin's text, writes a short rationale
+and a plan of tool calls, and answers with object ids.
+
+- `model.onnx`, `genai_config.json`, `tokenizer.json`: ONNX Runtime GenAI, {precision}.
+- `model.safetensors`, `config.json`: float16 weights for transformers, to fine-tune from.
+- `manifest.json`: sha256 of every file; the words of its training questions.
+
+Made for: English questions about the categories and colours of the simulated catalogue. It
+knows no other words: a question with unknown ones gets a warning. No data from people, no
+downloaded weights. Licence: Apache-2.0.
+
+| held-out validation | |
+|---|---|
+{rows}
+"""
+    (weights_dir / "card.md").write_text(text)
+
+
+def _merge(source: Path, target: Path) -> None:
+    """One file instead of a graph with a weights file beside it."""
+    import onnx
+
+    onnx.save(onnx.load(str(source)), str(target), save_as_external_data=False)

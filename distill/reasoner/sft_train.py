@@ -1,0 +1,274 @@
+"""Supervised fine-tuning of the embedded reasoner from scratch, in one short loop.
+
+Muon on the layers' matrices, AdamW on embeddings and norms; activations in bfloat16 over
+float32 parameters; one pack (a twin with its questions) per step; the rate warms up, stays
+flat and falls linearly to zero at the end of the time budget. Only what the model itself
+writes is learnt: prompt and results are masked out. A run resumes from ``work_dir``.
+
+::
+
+    python -m edgetwin.distill.reasoner.sft_train runs/embedded/reasoner --minutes 50
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from tokenizers import Tokenizer
+
+from ...reasoner.prompts import question, system
+from ...twin.tools.registry import DEFAULT_REGISTRY
+from . import network
+from .packing import Pack, collate, make_pack, packed_loss
+from .records import Cursor, Example, follow, pieces
+
+__all__ = ["Settings", "Trainer", "encode", "train"]
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What a run is made with; ``flat`` is the share of the budget before the rate falls."""
+
+    minutes: float = 50.0
+    vocabulary: int = 1536
+    muon_lr: float = 0.02
+    adam_lr: float = 3e-3
+    momentum: float = 0.95
+    weight_decay: float = 0.01
+    warm_steps: int = 60
+    flat: float = 0.4
+    dropout_merges: float = 0.0
+    save_every_s: float = 120.0
+    score_every_s: float = 300.0
+    bfloat16: bool = True
+    seed: int = 0
+
+
+def encode(tokenizer: Tokenizer, example: Example) -> Pack:
+    """Tokens of an example: prefix, then per item the question (given) and the chain."""
+    prefix = tokenizer.encode(system(DEFAULT_REGISTRY) + example.twin).ids
+    items = []
+    for item in example.items:
+        ids = list(tokenizer.encode(question(item.question)).ids)
+        targets = [False] * len(ids)
+        for text, learnt in pieces(item):
+            part = tokenizer.encode(text).ids
+            ids += part
+            targets += [learnt] * len(part)
+        items.append((ids, targets))
+    return make_pack(prefix, items)
+
+
+class Trainer:
+    """The loop's state: network, optimisers, place in the data, time spent."""
+
+    def __init__(self, tokenizer: Tokenizer, data: Path, settings: Settings, device: str) -> None:
+        eos = tokenizer.token_to_id("<|endoftext|>")
+        self.tokenizer, self.settings, self.device = tokenizer, settings, device
+        self.model = network.build(tokenizer.get_vocab_size(), eos, settings.seed).to(device)
+        matrices, others = network.split_parameters(self.model)
+        self.muon = torch.optim.Muon(
+            matrices,
+            lr=settings.muon_lr,
+            momentum=settings.momentum,
+            weight_decay=settings.weight_decay,
+        )
+        self.adam = torch.optim.AdamW(
+            others, lr=settings.adam_lr, betas=(0.9, 0.95), weight_decay=0.0
+        )
+        self.cursor = Cursor()
+        self.examples: Iterator[Example] = follow(data, self.cursor)
+        self.steps, self.visits, self.elapsed_s = 0, 0, 0.0
+
+    def step(self, progress: float) -> float:
+        """One optimiser step on one pack; returns the mean loss per learnt token."""
+        rate = min(1.0, (self.steps + 1) / self.settings.warm_steps)
+        rate *= min(1.0, max(0.0, (1.0 - progress) / (1.0 - self.settings.flat)))
+        for group in self.muon.param_groups:
+            group["lr"] = self.settings.muon_lr * rate
+        for group in self.adam.param_groups:
+            group["lr"] = self.settings.adam_lr * rate
+        example = next(self.examples)
+        batch = collate(encode(self.tokenizer, example), self.device)
+        dtype = torch.bfloat16 if self.settings.bfloat16 else torch.float32
+        total, count = packed_loss(self.model, batch, dtype)
+        loss = total / count
+        loss.backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+        for optimiser in (self.muon, self.adam):
+            optimiser.step()
+            optimiser.zero_grad(set_to_none=True)
+        self.steps += 1
+        self.visits += len(example.items)
+        return float(loss.detach())
+
+    def save(self, folder: Path) -> None:
+        """Write network, optimisers and place, each file complete or absent."""
+        folder.mkdir(parents=True, exist_ok=True)
+        tensors = {
+            f"model.{k}": v for k, v in self.model.state_dict().items() if k != "lm_head.weight"
+        }
+        for name, optimiser in (("muon", self.muon), ("adam", self.adam)):
+            for index, state in optimiser.state_dict()["state"].items():
+                tensors |= {f"{name}.{index}.{k}": torch.as_tensor(v) for k, v in state.items()}
+        save_file({k: v.contiguous().cpu() for k, v in tensors.items()}, folder / "state.part")
+        (folder / "state.part").replace(folder / "state.safetensors")
+        place = {
+            "steps": self.steps,
+            "visits": self.visits,
+            "elapsed_s": self.elapsed_s,
+            "cursor": asdict(self.cursor),
+            "settings": asdict(self.settings),
+        }
+        (folder / "place.part").write_text(json.dumps(place, indent=1) + "\n")
+        (folder / "place.part").replace(folder / "place.json")
+
+    def load(self, folder: Path) -> None:
+        """Go on where :meth:`save` stopped."""
+        tensors = load_file(folder / "state.safetensors")
+        self.model.load_state_dict(
+            {k[6:]: v for k, v in tensors.items() if k.startswith("model.")}, strict=False
+        )
+        for name, optimiser in (("muon", self.muon), ("adam", self.adam)):
+            packed = optimiser.state_dict()
+            states: dict[int, dict[str, torch.Tensor]] = {}
+            for key, value in tensors.items():
+                if key.startswith(f"{name}."):
+                    _, index, entry = key.split(".", 2)
+                    states.setdefault(int(index), {})[entry] = value
+            packed["state"] = states
+            optimiser.load_state_dict(packed)
+        place = json.loads((folder / "place.json").read_text())
+        self.steps, self.visits = place["steps"], place["visits"]
+        self.elapsed_s = place["elapsed_s"]
+        for key, value in place["cursor"].items():
+            setattr(self.cursor, key, value)
+
+
+def train(
+    work_dir: Path,
+    minutes: float,
+    device: str = "cpu",
+    seed: int = 0,
+    *,
+    data_dir: Path | None = None,
+    settings: Settings | None = None,
+    clock: Callable[[], float] = time.monotonic,
+    threads: int = 1,
+) -> dict[str, float]:
+    """Train within a budget of wall-clock minutes, resuming from ``work_dir``.
+
+    ``work_dir`` receives ``tokenizer/``, ``last/`` (resumable state), ``curve.jsonl`` and at
+    the end ``model/`` (a transformers folder). ``data_dir`` (default ``runs/data/reasoner``)
+    is filled ahead by a producer process of its own. Returns the last scores.
+    """
+    from . import produce, score
+
+    torch.set_num_threads(threads)
+    settings = settings or Settings(minutes=minutes, seed=seed)
+    data_dir = data_dir or Path("runs/data/reasoner")
+    producer = produce.start(data_dir / "train", seed)
+    try:
+        produce.wait(data_dir / "train", chunks=2)
+        held_out = produce.validation(data_dir / "val")
+        tokenizer = _tokenizer(work_dir, data_dir / "train", settings)
+        trainer = Trainer(tokenizer, data_dir / "train", settings, device)
+        if (work_dir / "last" / "place.json").exists():
+            trainer.load(work_dir / "last")
+        scores = _loop(trainer, work_dir, clock, lambda: score.score(trainer, held_out))
+    finally:
+        if producer is not None:
+            producer.terminate()
+            producer.wait()
+    trainer.model.save_pretrained(work_dir / "model")
+    network_tokenizer = work_dir / "tokenizer"
+    for file in network_tokenizer.iterdir():
+        (work_dir / "model" / file.name).write_bytes(file.read_bytes())
+    return scores
+
+
+def _loop(
+    trainer: Trainer,
+    work_dir: Path,
+    clock: Callable[[], float],
+    scorer: Callable[[], dict[str, float]],
+) -> dict[str, float]:
+    from rich.progress import Progress
+
+    settings = trainer.settings
+    budget_s = settings.minutes * 60
+    saved = scored = trainer.elapsed_s
+    losses: list[float] = []
+    last = clock()
+    with Progress() as bar:
+        task = bar.add_task("reasoner", total=budget_s, completed=trainer.elapsed_s)
+        while trainer.elapsed_s < budget_s:
+            losses.append(trainer.step(trainer.elapsed_s / budget_s))
+            now = clock()
+            trainer.elapsed_s, last = trainer.elapsed_s + now - last, now
+            bar.update(task, completed=trainer.elapsed_s)
+            if len(losses) == 100:
+                _note(work_dir, trainer, {"loss": sum(losses) / len(losses)})
+                losses.clear()
+            if trainer.elapsed_s - saved >= settings.save_every_s:
+                saved = trainer.elapsed_s
+                trainer.save(work_dir / "last")
+            if trainer.elapsed_s - scored >= settings.score_every_s:
+                scored = trainer.elapsed_s
+                _note(work_dir, trainer, scorer())
+                last = clock()
+    trainer.save(work_dir / "last")
+    scores = scorer()
+    _note(work_dir, trainer, scores)
+    return scores
+
+
+def _note(work_dir: Path, trainer: Trainer, scores: dict[str, float]) -> None:
+    line = {"visits": trainer.visits, "seconds": round(trainer.elapsed_s), "steps": trainer.steps}
+    with (work_dir / "curve.jsonl").open("a") as file:
+        file.write(json.dumps({**line, **scores}) + "\n")
+
+
+def _tokenizer(work_dir: Path, data: Path, settings: Settings) -> Tokenizer:
+    """The run's tokenizer, trained on the first chunks if it is not there yet."""
+    from . import tokenizer as bpe
+    from .records import chunks, read
+
+    path = work_dir / "tokenizer" / "tokenizer.json"
+    if not path.exists():
+        examples = [example for chunk in chunks(data)[:4] for example in read(chunk)]
+        trained = bpe.train(_texts(examples), DEFAULT_REGISTRY.json_schemas(), settings.vocabulary)
+        bpe.save(trained, path.parent)
+    return Tokenizer.from_file(str(path))
+
+
+def _texts(examples: Sequence[Example]) -> Iterator[str]:
+    yield system(DEFAULT_REGISTRY)
+    for example in examples:
+        yield example.twin
+        for item in example.items:
+            yield question(item.question)
+            yield from (text for text, _ in pieces(item))
+
+
+def main() -> None:
+    """Command line of the training loop."""
+    import argparse
+
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("work_dir", type=Path)
+    parser.add_argument("--minutes", type=float, default=50.0)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--seed", type=int, default=0)
+    args = parser.parse_args()
+    print(json.dumps(train(args.work_dir, args.minutes, args.device, args.seed)))
+
+
+if __name__ == "__main__":
+    main()

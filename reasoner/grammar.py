@@ -1,0 +1,126 @@
+"""The Lark grammar that decoding is held to: protocol, tool schemas, the twin's ids and words.
+
+ONNX Runtime GenAI (llguidance) takes it as guidance of type ``lark_grammar``. It has two
+branches from the start, ``plan | answer``: after the pause the results are appended and the
+grammar begins again, then in its answer branch. Step k of a plan may refer to steps before it
+only; plain ids are those of the twin; an answer is ``$k``, ids of the twin or ``none``.
+
+Not covered: that ``$k`` names a step which gives ids and was run; the parser and the tool
+registry check that.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from ..twin.tools.base import MAX_STEPS
+
+__all__ = ["build_grammar"]
+
+_MAX_REASON = 400  # characters of a rationale; a small model that loops is stopped here
+_MAX_NUMBER = 3  # digits of a whole number argument
+
+
+def build_grammar(
+    schemas: Iterable[Mapping[str, Any]],
+    ids: Sequence[int],
+    words: Iterable[str],
+    values: Iterable[str],
+    max_steps: int = MAX_STEPS,
+) -> str:
+    """The grammar's text, the same for the same arguments.
+
+    Args:
+        schemas: JSON schemas of plan steps (``ToolRegistry.json_schemas()``).
+        ids: ids that the twin holds.
+        words: what a list of words may hold.
+        values: what a free text argument (a name or value of an attribute) may hold.
+        max_steps: the most steps of a plan, 1 to 8.
+    """
+    schemas = list(schemas)
+    steps = max(1, min(max_steps, MAX_STEPS))
+    lines = [
+        "start: plan | answer",
+        f'plan: reason "<plan>[" {_sequence(steps)} "]</plan>"',
+        'answer: reason? "<answer>" body "</answer>"',
+        'reason: "<reason>" REASON "</reason>"',
+        f"REASON: /[^<>\\n]{{0,{_MAX_REASON}}}/",
+        f'body: "none" | /\\$[1-{steps}]/' + (' | "[" id ("," id)* "]"' if ids else ""),
+        f"NUMBER: /[1-9][0-9]{{0,{_MAX_NUMBER - 1}}}/",
+        f"id: {_choice(str(i) for i in sorted(set(ids)))}" if ids else "",
+        f"WORD: {_choice(_quoted(w) for w in _unique(words))}",
+        f"VALUE: {_choice(_quoted(v) for v in _unique(values))}",
+    ]
+    for k in range(1, steps + 1):
+        if k > 1:
+            lines.append(
+                f'ids_{k}: /"\\$[1-{k - 1}]"/' + (' | "[" id ("," id)* "]"' if ids else "")
+            )
+        elif ids:
+            lines.append('ids_1: "[" id ("," id)* "]"')
+    for k in range(1, steps + 1):
+        usable = [_call(schema, k, bool(ids) or k > 1) for schema in schemas]
+        lines.append(f"step_{k}: {' | '.join(call for call in usable if call)}")
+    return "\n".join(line for line in lines if line) + "\n"
+
+
+def _sequence(steps: int) -> str:
+    """``step_1 ("," step_2 ("," step_3)?)?``."""
+    text = ""
+    for k in range(steps, 1, -1):
+        text = f'("," step_{k}{" " + text if text else ""})?'
+    return f"step_1 {text}".strip()
+
+
+def _call(schema: Mapping[str, Any], step: int, has_ids: bool) -> str | None:
+    """One tool's call, arguments in the schema's order; None if it needs ids and has none."""
+    required = set(schema.get("required", ()))
+    head = _literal(f'{{"tool":{json.dumps(schema["properties"]["tool"]["const"])}')
+    parts = []
+    for name, value in schema["properties"].items():
+        if name == "tool":
+            continue
+        if "anyOf" in value and not has_ids:
+            if name in required:
+                return None
+            continue
+        argument = f"{_literal(f',{json.dumps(name)}:')} {_value(value, step)}"
+        parts.append(argument if name in required else f"({argument})?")
+    return " ".join([head, *parts, _literal("}")])
+
+
+def _value(schema: Mapping[str, Any], step: int) -> str:
+    if "anyOf" in schema:
+        return f"ids_{step}"
+    if "enum" in schema:
+        return f"({_choice(_quoted(v) for v in schema['enum'])})"
+    match schema["type"]:
+        case "array" if schema["items"]["type"] == "string":
+            return '"[" WORD ("," WORD)* "]"'
+        case "array":
+            return '"[" NUMBER ("," NUMBER)* "]"'
+        case "boolean":
+            return '("true" | "false")'
+        case "integer" | "number":
+            return "NUMBER"
+        case _:
+            return "VALUE"
+
+
+def _unique(texts: Iterable[str]) -> list[str]:
+    return sorted(dict.fromkeys(texts)) or ["object"]
+
+
+def _quoted(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False)
+
+
+def _literal(text: str) -> str:
+    """A Lark string that matches the text exactly."""
+    return json.dumps(text, ensure_ascii=False)
+
+
+def _choice(texts: Iterable[str]) -> str:
+    return " | ".join(_literal(text) for text in texts)

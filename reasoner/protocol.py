@@ -1,0 +1,337 @@
+"""The text protocol between the language model and the tools (FastReasonSeg, section 3).
+
+::
+
+    <reason>…</reason><plan>[…]</plan>   pause   <results>[…]</results><answer>$2</answer>
+    <reason>…</reason><answer>[3,7]</answer>
+
+The model writes ``reason``, ``plan`` and ``answer``; the environment writes ``results``. A
+plan is a JSON list of tool calls, an answer is ``$k`` (the ids of step k), a list of ids or
+``none``. :func:`parse` is strict; with ``tolerant=True`` it repairs what backends without a
+grammar get wrong (unclosed tags, code fences, spaces, single quotes) and says so.
+
+Not covered: nested tags, and tags inside a rationale, are errors in both modes.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from ..twin.errors import ProtocolError
+from ..twin.tools.base import MAX_STEPS, parse_reference, show
+from ..twin.tools.registry import StepResult
+
+__all__ = [
+    "EOS",
+    "TAGS",
+    "AnswerBody",
+    "Block",
+    "Round",
+    "Transcript",
+    "blocks",
+    "check_order",
+    "parse",
+    "parse_answer",
+    "parse_plan",
+    "render_answer",
+    "render_plan",
+    "resolve",
+    "tagged",
+]
+
+Tag = Literal["reason", "plan", "results", "answer"]
+_NAMES: tuple[Tag, ...] = ("reason", "plan", "results", "answer")
+TAGS: tuple[str, ...] = tuple(t for name in _NAMES for t in (f"<{name}>", f"</{name}>"))
+EOS = "<|endoftext|>"
+# What may follow what; None is the beginning, "end" the end of the text.
+_NEXT: dict[str | None, tuple[str, ...]] = {
+    None: ("reason", "plan", "answer"),
+    "reason": ("plan", "answer"),
+    "plan": ("results",),
+    "results": ("reason", "plan", "answer"),
+    "answer": ("end",),
+}
+_TAG = re.compile(r"<(/?)(reason|plan|results|answer)>")
+_FENCE = re.compile(r"^```\w*\s*|\s*```$")
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """One tagged piece of a transcript, without its tags."""
+
+    tag: Tag
+    body: str
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerBody:
+    """An answer as written: ``reference`` is k of ``$k``; both empty mean ``none``."""
+
+    reference: int | None = None
+    ids: tuple[int, ...] = ()
+
+    @property
+    def is_none(self) -> bool:
+        """Whether the answer says that no object fits."""
+        return self.reference is None and not self.ids
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """One plan and the results text that followed it (None while paused)."""
+
+    plan: list[dict[str, Any]]
+    results: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Transcript:
+    """A parsed transcript; ``repairs`` lists what tolerant parsing had to mend."""
+
+    rationale: str = ""
+    rounds: tuple[Round, ...] = ()
+    answer: AnswerBody | None = None
+    repairs: tuple[str, ...] = field(default=())
+
+    @property
+    def paused(self) -> bool:
+        """Whether the text ends with a plan whose results are not there yet."""
+        return bool(self.rounds) and self.rounds[-1].results is None
+
+
+def tagged(tag: Tag, body: str) -> str:
+    """The body between its tags."""
+    return f"<{tag}>{body}</{tag}>"
+
+
+def render_plan(plan: Sequence[dict[str, Any]]) -> str:
+    """A plan as the model writes it: JSON without spaces."""
+    return json.dumps(list(plan), separators=(",", ":"), ensure_ascii=False)
+
+
+def render_answer(answer: AnswerBody) -> str:
+    """An answer as the model writes it."""
+    if answer.reference is not None:
+        return f"${answer.reference}"
+    return "[" + ",".join(map(str, answer.ids)) + "]" if answer.ids else "none"
+
+
+def blocks(text: str, repairs: list[str] | None = None) -> list[Block]:
+    """Cut a transcript into its blocks.
+
+    Args:
+        text: what followed the prompt, an end-of-text mark at its end allowed.
+        repairs: give a list to be tolerant; what was mended is appended to it.
+
+    Raises:
+        ProtocolError: for text outside the tags and for tags that do not pair.
+    """
+    text = text.removesuffix(EOS)
+    found: list[Block] = []
+    opened: tuple[Tag, int] | None = None
+    end = 0
+    for match in _TAG.finditer(text):
+        name = next(n for n in _NAMES if n == match[2])
+        closing = match[1] == "/"
+        if opened is None and not closing:
+            _between(text[end : match.start()], found, repairs)
+            opened = (name, match.end())
+        elif opened is not None and closing and name == opened[0]:
+            found.append(Block(name, text[opened[1] : match.start()]))
+            opened, end = None, match.end()
+        elif opened is not None and not closing and repairs is not None and name != opened[0]:
+            repairs.append(f"closed <{opened[0]}> before <{name}>")
+            found.append(Block(opened[0], text[opened[1] : match.start()]))
+            opened = (name, match.end())
+        else:
+            wanted = f"</{opened[0]}>" if opened else "an opening tag"
+            raise ProtocolError(
+                f"expected {wanted} at character {match.start()}, got {match[0]}; "
+                "tags pair and do not nest"
+            )
+    if opened is not None:
+        if repairs is None:
+            raise ProtocolError(
+                f"expected </{opened[0]}> before the end of the text, got none; "
+                "allow more tokens or ask again"
+            )
+        repairs.append(f"closed <{opened[0]}> at the end")
+        found.append(Block(opened[0], text[opened[1] :]))
+        return found
+    _between(text[end:], found, repairs)
+    return found
+
+
+def check_order(found: Sequence[Block], complete: bool = True) -> None:
+    """Check that the blocks come in the protocol's order.
+
+    Args:
+        found: the blocks of a transcript.
+        complete: whether the transcript has to end with an answer.
+
+    Raises:
+        ProtocolError: naming the first block that is out of place.
+    """
+    last: str | None = None
+    for number, block in enumerate(found, 1):
+        if block.tag not in _NEXT[last]:
+            wanted = " or ".join(f"<{t}>" if t != "end" else "the end" for t in _NEXT[last])
+            raise ProtocolError(
+                f"block {number}: expected {wanted} {f'after <{last}>' if last else 'first'}, "
+                f"got <{block.tag}>"
+            )
+        last = block.tag
+    if complete and last != "answer":
+        came = f"<{last}>" if last else "nothing"
+        raise ProtocolError(f"expected the transcript to end with <answer>, got {came} last")
+
+
+def parse_plan(body: str, repairs: list[str] | None = None) -> list[dict[str, Any]]:
+    """The steps of a plan; names and arguments are checked by the tool registry, not here.
+
+    Raises:
+        ProtocolError: if it is not a JSON list of 1 to 8 objects.
+    """
+    try:
+        plan = json.loads(body)
+    except (json.JSONDecodeError, RecursionError) as error:
+        if repairs is None:
+            raise ProtocolError(
+                f"expected a plan as a JSON list of tool calls, got {show(body)}: "
+                f"{getattr(error, 'msg', 'nested too deeply')}"
+            ) from error
+        plan = _mended_json(body, repairs)
+    if isinstance(plan, dict) and repairs is not None:
+        repairs.append("put a single call into a list")
+        plan = [plan]
+    if not isinstance(plan, list) or not 1 <= len(plan) <= MAX_STEPS:
+        came = f"{len(plan)} steps" if isinstance(plan, list) else show(plan)
+        raise ProtocolError(f"expected a plan of 1 to {MAX_STEPS} steps, got {came}")
+    for number, step in enumerate(plan, 1):
+        if not isinstance(step, dict):
+            raise ProtocolError(
+                f'step {number}: expected an object such as {{"tool":…}}, got {show(step)}'
+            )
+    return plan
+
+
+def parse_answer(body: str, repairs: list[str] | None = None) -> AnswerBody:
+    """An answer's body: ``$k``, ``[3,7]`` or ``none``.
+
+    Raises:
+        ProtocolError: for anything else.
+    """
+    text = body
+    if repairs is not None and text != text.strip(" \n.`'\""):
+        repairs.append("trimmed the answer")
+        text = text.strip(" \n.`'\"")
+    reference = parse_reference(text)
+    if reference is not None:
+        return AnswerBody(reference=reference)
+    if text == "none" or (repairs is not None and text.lower() in ("none", "[]", "no", "null")):
+        return AnswerBody()
+    pattern = (
+        r"\[\d{1,6}(,\d{1,6})*\]" if repairs is None else r"\[?\s*\d{1,6}(\s*,\s*\d{1,6})*\s*\]?"
+    )
+    if re.fullmatch(pattern, text, re.ASCII):
+        ids = tuple(dict.fromkeys(int(n) for n in re.findall(r"\d+", text)))
+        return AnswerBody(ids=ids)
+    raise ProtocolError(f"expected an answer of the form $k, [3,7] or none, got {show(body)}")
+
+
+def parse(text: str, tolerant: bool = False, complete: bool = True) -> Transcript:
+    """Parse what followed the prompt.
+
+    Args:
+        text: model and environment text, in order.
+        tolerant: mend common slips and list them in ``repairs``.
+        complete: False also accepts a text that pauses after a plan.
+
+    Raises:
+        ProtocolError: if the text breaks the protocol beyond repair.
+    """
+    repairs: list[str] | None = [] if tolerant else None
+    found = blocks(text, repairs)
+    check_order(found, complete=complete)
+    rationale, rounds, answer = "", list[Round](), None
+    for block in found:
+        if block.tag == "reason":
+            rationale = f"{rationale} {block.body}".strip()
+        elif block.tag == "plan":
+            rounds.append(Round(parse_plan(block.body, repairs)))
+        elif block.tag == "results":
+            rounds[-1] = Round(rounds[-1].plan, block.body)
+        else:
+            answer = parse_answer(block.body, repairs)
+    return Transcript(rationale, tuple(rounds), answer, tuple(repairs or ()))
+
+
+def resolve(answer: AnswerBody, results: Sequence[StepResult], known: Sequence[int]) -> list[int]:
+    """The ids an answer stands for, in order.
+
+    Args:
+        answer: the parsed answer.
+        results: results of the last round's steps.
+        known: every id the twin holds.
+
+    Raises:
+        ProtocolError: for a reference to a step without ids and for ids the twin lacks.
+    """
+    if answer.reference is not None:
+        if answer.reference > len(results):
+            raise ProtocolError(
+                f"expected a step of 1 to {len(results)}, got ${answer.reference}; "
+                "the answer refers to a step that was not run"
+            )
+        step = results[answer.reference - 1]
+        if step.kind != "ids" or not isinstance(step.value, list):
+            raise ProtocolError(
+                f"expected a step that gives ids, got ${answer.reference} ({step.tool}), "
+                f"which gives {step.kind}"
+            )
+        return [int(i) for i in step.value if isinstance(i, (int, float))]
+    unknown = [i for i in answer.ids if i not in known]
+    if unknown:
+        raise ProtocolError(f"expected ids of the twin {show(list(known))}, got {unknown[0]}")
+    return list(answer.ids)
+
+
+def _between(text: str, found: list[Block], repairs: list[str] | None) -> None:
+    """Text outside tags: white space is mended when tolerant, a bare first rationale too."""
+    if not text:
+        return
+    if repairs is None or (text.strip() and found):
+        raise ProtocolError(
+            f"expected only tagged blocks, got {show(text.strip() or text)} between"
+        )
+    if text.strip():
+        repairs.append("took untagged text as the rationale")
+        found.append(Block("reason", text.strip()))
+    else:
+        repairs.append("skipped white space between blocks")
+
+
+def _mended_json(body: str, repairs: list[str]) -> Any:
+    text = _FENCE.sub("", body.strip())
+    attempts = [
+        (
+            "removed a code fence or text around the list",
+            text[text.find("[") : text.rfind("]") + 1],
+        ),
+        ("replaced single quotes", text.replace("'", '"')),
+        ("closed the list", text.rstrip(", ") + "]"),
+        ("closed the call and the list", text.rstrip(", ") + "}]"),
+        ("removed a trailing comma", re.sub(r",\s*([\]}])", r"\1", text)),
+    ]
+    for repair, attempt in attempts:
+        try:
+            plan = json.loads(attempt)
+        except (json.JSONDecodeError, RecursionError):
+            continue
+        repairs.append(repair)
+        return plan
+    raise ProtocolError(f"expected a plan as a JSON list of tool calls, got {show(body)}")
