@@ -7,6 +7,7 @@ compilation. Kinematic only: no physics is stepped.
 
 from __future__ import annotations
 
+import importlib
 import os
 from collections import OrderedDict
 from dataclasses import dataclass
@@ -45,6 +46,14 @@ def _mujoco() -> Any:
     return mujoco
 
 
+def _gl_context(mj: Any, width: int, height: int) -> Any:
+    """An off-screen context; EGL also where MuJoCo was imported before ``MUJOCO_GL`` was set."""
+    if os.environ["MUJOCO_GL"] != "egl":
+        return mj.GLContext(width, height)
+    egl: Any = importlib.import_module("mujoco.egl")
+    return egl.GLContext(width, height)
+
+
 @dataclass(frozen=True, slots=True)
 class Shot:
     """One rendered moment: picture, object ids (0 = background) and z-depth in metres."""
@@ -73,7 +82,7 @@ class Scene:
         self._mocap: dict[tuple[str, int], int] = {}
         self._model = self._compile(tier, set_index)
         self._data = mj.MjData(self._model)
-        self._gl = mj.GLContext(width, height)
+        self._gl = _gl_context(mj, width, height)
         self._gl.make_current()
         self._context = mj.MjrContext(self._model, mj.mjtFontScale.mjFONTSCALE_100.value)
         mj.mjr_setBuffer(mj.mjtFramebuffer.mjFB_OFFSCREEN.value, self._context)

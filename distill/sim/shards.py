@@ -194,7 +194,11 @@ def _chunk(job: tuple[str, int, list[int], Tier, int, float]) -> list[str]:
             )
             arrays[name][start + offset] = data if frames else data[0]
         listed = [_objects(world, shot) for shot in shots]
-        record: dict[str, Any] = {"seed": seed, "tier": tier, "objects": listed if frames else listed[0]}
+        record: dict[str, Any] = {
+            "seed": seed,
+            "tier": tier,
+            "objects": listed if frames else listed[0],
+        }
         if frames:
             record["times_s"] = times
         lines.append(json.dumps(record, separators=(",", ":")))
