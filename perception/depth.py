@@ -42,19 +42,26 @@ class DepthConfig:
             ModelError: if a needed key is missing or a value makes no sense.
         """
         names = {f.name for f in fields(cls)}
-        known = {
+        known: dict[str, Any] = {
             k: tuple(v) if isinstance(v, list | tuple) else v
             for k, v in values.items()
             if k in names
         }
         try:
             config = cls(**known)
-            sound = len(config.mean) == len(config.std) == 3 and config.image_size >= config.multiple > 0
+            sound = (
+                len(config.mean) == len(config.std) == 3
+                and config.image_size >= config.multiple > 0
+            )
         except TypeError as error:
             raise ModelError(
                 f"expected the depth config with image_size, mean and std, got {error}"
             ) from error
-        if not sound or config.image_size % config.multiple or config.fit not in ("stretch", "keep_aspect"):
+        if (
+            not sound
+            or config.image_size % config.multiple
+            or config.fit not in ("stretch", "keep_aspect")
+        ):
             raise ModelError(
                 f"expected image_size a multiple of {config.multiple} and fit 'stretch' or "
                 f"'keep_aspect', got {config.image_size} and {config.fit!r}"
@@ -94,7 +101,7 @@ class DepthEstimator:
             )
         height, width = image_hw3.shape[:2]
         new_h, new_w = input_size(height, width, self.config)
-        pixels = image_hw3
+        pixels: NDArray[Any] = image_hw3
         if (new_h, new_w) != (height, width):
             shrinks = new_h * new_w < height * width
             how = cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC

@@ -59,7 +59,7 @@ class DetectorConfig:
             ModelError: if a needed key is missing or has the wrong kind of value.
         """
         names = {f.name for f in fields(cls)}
-        known = {
+        known: dict[str, Any] = {
             k: tuple(v) if isinstance(v, list | tuple) else v
             for k, v in values.items()
             if k in names
@@ -98,7 +98,7 @@ class Queries:
         """Return noun (P, N), colour (P, C) and pair (P, N, C) logits."""
         n, c = len(self.nouns), len(self.colors)
         nouns, colors, pairs = np.split(logits_pq, [n, n + c], axis=1)
-        return nouns, colors, pairs.reshape(-1, n, c)
+        return nouns, colors, pairs.reshape(len(logits_pq), n, c)
 
 
 class Detector:

@@ -10,6 +10,7 @@ what Python's ``str.isalpha`` and ``str.lower`` say of them.
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -46,7 +47,13 @@ def word_level_json(words: Sequence[str]) -> dict[str, Any]:
     tokens = [_PAD, _UNKNOWN, *words, _START, _END]
     vocab = {token: index for index, token in enumerate(tokens)}
     special = (_PAD, _UNKNOWN, _START, _END)
-    flags = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": True}
+    flags = {
+        "single_word": False,
+        "lstrip": False,
+        "rstrip": False,
+        "normalized": False,
+        "special": True,
+    }
 
     def piece(token: str) -> dict[str, Any]:
         return {"SpecialToken": {"id": token, "type_id": 0}}
@@ -176,7 +183,7 @@ class QueryTokenizer:
         pieces[-1] += "</w>"
         while len(pieces) > 1:
             ranks = [
-                self._merges.get(pair, len(self._merges)) for pair in zip(pieces, pieces[1:], strict=False)
+                self._merges.get(pair, len(self._merges)) for pair in itertools.pairwise(pieces)
             ]
             best = min(range(len(ranks)), key=ranks.__getitem__)
             if ranks[best] == len(self._merges):

@@ -44,7 +44,7 @@ def export(
     average.copy_to(setup.model)
     half = {k: v.to(torch.float16).contiguous() for k, v in setup.model.state_dict().items()}
     setup.model.load_state_dict({k: v.float() for k, v in half.items()})
-    setup.model.to(memory_format=torch.contiguous_format).eval()  # type: ignore[call-overload]
+    setup.model.to(memory_format=torch.contiguous_format).eval()
     folder.mkdir(parents=True, exist_ok=True)
     scores = evaluate_depth(setup, val) if val is not None else {}
     export_depth(setup.model, folder)

@@ -76,11 +76,13 @@ class DepthSetup:
             layers=recipe.layers,
             max_depth=recipe.max_depth,
         )
-        self.model = DepthAnythingForDepthEstimation(config)
+        self.model: Any = DepthAnythingForDepthEstimation(config)
         _initialise(self.model, recipe)
-        self.model.to(device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
         self.graph = DepthGraph(self.model)
-        matrices, rest = [], []
+        self.graph.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.graph.train()
+        matrices: list[nn.Parameter] = []
+        rest: list[nn.Parameter] = []
         for name, p in self.model.named_parameters():
             inside = name.startswith("backbone.encoder") and p.ndim == 2
             (matrices if inside else rest).append(p)
@@ -99,7 +101,7 @@ class DepthSetup:
 
 
 @torch.no_grad()
-def _initialise(model: DepthAnythingForDepthEstimation, recipe: DepthRecipe) -> None:
+def _initialise(model: Any, recipe: DepthRecipe) -> None:
     """Give every layer torch's own initial values; start at a mean depth of .75 m."""
     for module in model.modules():
         if isinstance(module, nn.Linear | nn.Conv2d | nn.ConvTranspose2d | nn.LayerNorm):
@@ -230,7 +232,11 @@ def _batch(
         masks.append(cv2.resize(ids, small, interpolation=cv2.INTER_NEAREST) > 0)
     pixels = torch.from_numpy(np.stack(frames)).permute(0, 3, 1, 2).float() / 255
     mean, std = (torch.tensor(v).view(1, 3, 1, 1) for v in (IMAGENET_MEAN, IMAGENET_STD))
-    return (pixels - mean) / std, torch.from_numpy(np.stack(depths)), torch.from_numpy(np.stack(masks))
+    return (
+        (pixels - mean) / std,
+        torch.from_numpy(np.stack(depths)),
+        torch.from_numpy(np.stack(masks)),
+    )
 
 
 @torch.no_grad()

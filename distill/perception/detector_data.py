@@ -17,7 +17,17 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-__all__ = ["DENSE", "FAINT", "Batch", "Pictures", "augment", "boxes_of", "make_batch", "photometric", "targets"]
+__all__ = [
+    "DENSE",
+    "FAINT",
+    "Batch",
+    "Pictures",
+    "augment",
+    "boxes_of",
+    "make_batch",
+    "photometric",
+    "targets",
+]
 
 DENSE = 90  # pixels of a 16 x 16 patch that make it a positive
 FAINT = 25  # from here to DENSE it is neither positive nor background
@@ -130,19 +140,20 @@ def photometric(rgb: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.
     gamma, lift = rng.uniform(0.85, 1.18), rng.uniform(-0.04, 0.04)
     ramp = np.linspace(0, 1, 256)[:, None]
     table = np.clip(ramp**gamma * gain + lift, 0, 1) * 255
-    rgb = cv2.LUT(rgb, table.astype(np.uint8)[None])
+    image: Any = cv2.LUT(rgb, table.astype(np.uint8)[None])
     if rng.random() < 0.15:
-        rgb = cv2.GaussianBlur(rgb, (0, 0), rng.uniform(0.4, 1.0))
+        image = cv2.GaussianBlur(image, (0, 0), rng.uniform(0.4, 1.0))
     if rng.random() < 0.3:
         quality = int(rng.integers(35, 95))
-        _, data = cv2.imencode(".jpg", rgb, [cv2.IMWRITE_JPEG_QUALITY, quality])
-        rgb = cv2.imdecode(data, cv2.IMREAD_COLOR)
+        _, data = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, quality])
+        image = cv2.imdecode(data, cv2.IMREAD_COLOR)
     if rng.random() < 0.3:
-        noise = np.empty(rgb.shape, np.int16)
+        noise: Any = np.empty(image.shape, np.int16)
         cv2.setRNGSeed(int(rng.integers(2**31)))
-        cv2.randn(noise, (0, 0, 0), (rng.uniform(1, 6),) * 3)
-        rgb = np.clip(rgb.astype(np.int16) + noise, 0, 255).astype(np.uint8)
-    return rgb
+        cv2.randn(noise, (0, 0, 0), (rng.uniform(1, 6),) * 3)  # type: ignore[call-overload]
+        image = np.clip(image.astype(np.int16) + noise, 0, 255).astype(np.uint8)
+    result: NDArray[np.uint8] = image
+    return result
 
 
 def _landscape(
@@ -187,13 +198,21 @@ def make_batch(
         box = np.stack([(x0 + x1) / 2, (y0 + y1) / 2, x1 - x0, y1 - y0], axis=1)
         frames.append(rgb)
         ignored.append(skip)
-        lists.append((np.full(len(patches), row), patches, noun[owners], color[owners], box, weights))
+        lists.append(
+            (np.full(len(patches), row), patches, noun[owners], color[owners], box, weights)
+        )
     parts = [np.concatenate(column) for column in zip(*lists, strict=True)]
     pixels = torch.from_numpy(np.stack(frames)).permute(0, 3, 1, 2).float()
     scale = 255 * torch.tensor(stats[1]).view(1, 3, 1, 1)
     mean = torch.tensor(stats[0]).view(1, 3, 1, 1) * 255
-    tensors = [torch.from_numpy(p) for p in parts]
+    row_k, patch_k, noun_k, color_k, box_k4, weight = (torch.from_numpy(p) for p in parts)
     return Batch(
-        (pixels - mean) / scale, *tensors[:4], tensors[4].float(), tensors[5].float(),
-        torch.from_numpy(np.stack(ignored)),
-    )  # fmt: skip
+        pixels=(pixels - mean) / scale,
+        row=row_k,
+        patch=patch_k,
+        noun=noun_k,
+        color=color_k,
+        box=box_k4.float(),
+        weight=weight.float(),
+        ignored=torch.from_numpy(np.stack(ignored)),
+    )

@@ -30,7 +30,9 @@ MIN_AREA = 40
 SMALL = 36  # longest side in pixels
 
 
-def runtime_config(nouns: Sequence[str], colors: Sequence[str], threshold: float = 0.3) -> DetectorConfig:
+def runtime_config(
+    nouns: Sequence[str], colors: Sequence[str], threshold: float = 0.3
+) -> DetectorConfig:
     """Return the embedded detector's runtime settings."""
     return DetectorConfig(
         image_size=256,

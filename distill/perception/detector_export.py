@@ -70,9 +70,7 @@ def export(
         json.dumps(setup.tokenizer_json, separators=(",", ":")), encoding="utf-8"
     )
     _card(folder, work, setup, counters, scores)
-    manifest = {
-        k: list(v) if isinstance(v, tuple) else v for k, v in asdict(config).items()
-    }
+    manifest = {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(config).items()}
     words = {"nouns": setup.queries.nouns, "colors": setup.queries.colors}
     return write_network_entry(folder, "detector", FILES, manifest, words)
 
@@ -109,4 +107,6 @@ def _card(
         "and noun that no training picture holds. The score threshold was chosen on the same split. "
         "It knows simulated objects on a table and nothing else."
     )
-    write_card(folder / "detector.card.md", "Detector", facts, scores, curve_table(rows, keys), note)
+    write_card(
+        folder / "detector.card.md", "Detector", facts, scores, curve_table(rows, keys), note
+    )

@@ -7,12 +7,12 @@ is learnt. Measured in a prototype: label accuracy .46 -> .62 at 3.2 k visits, f
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from transformers import Owlv2ForObjectDetection
 
 __all__ = ["initialise", "patch_filters", "sincos_2d"]
 
@@ -40,14 +40,16 @@ def patch_filters(
     values, vectors = values[-width:], vectors[:, -width:]
     values = values.clamp(min=1e-4 * float(values[-1]))  # do not blow up what is not there
     whiten = (vectors / values.sqrt()).T
-    return _orthogonal(width, width, generator) @ whiten
+    filters: Tensor = _orthogonal(width, width, generator) @ whiten
+    return filters
 
 
 @torch.no_grad()
-def initialise(
-    model: Owlv2ForObjectDetection, patches_nd: NDArray[np.float32], seed: int
-) -> None:
-    """Set every weight; ``patches_nd`` are normalised training patches, channels first."""
+def initialise(model: Any, patches_nd: NDArray[np.float32], seed: int) -> None:
+    """Set every weight of an ``Owlv2ForObjectDetection``.
+
+    ``patches_nd`` are normalised training patches, channels first.
+    """
     g = torch.Generator().manual_seed(seed)
     vision = model.owlv2.vision_model
     width = vision.config.hidden_size
@@ -70,14 +72,14 @@ def initialise(
     for layer in text.encoder.layers:
         _encoder_layer(layer, g, local=False)
     projection = model.owlv2.text_projection.weight
-    projection.copy_(_orthogonal(*projection.shape, g))
+    projection.copy_(_orthogonal(projection.shape[0], projection.shape[1], g))
     _heads(model, g)
 
 
-def _encoder_layer(layer: nn.Module, g: torch.Generator, *, local: bool) -> None:
+def _encoder_layer(layer: Any, g: torch.Generator, *, local: bool) -> None:
     attention, mlp = layer.self_attn, layer.mlp
     for linear in (attention.q_proj, attention.k_proj, attention.v_proj, attention.out_proj):
-        linear.weight.copy_(_orthogonal(*linear.weight.shape, g))
+        linear.weight.copy_(_orthogonal(linear.out_features, linear.in_features, g))
         linear.bias.zero_()
     if local:  # equal queries and keys: a patch looks at what is like it, so near it
         attention.k_proj.weight.copy_(attention.q_proj.weight)
@@ -87,14 +89,18 @@ def _encoder_layer(layer: nn.Module, g: torch.Generator, *, local: bool) -> None
     mlp.fc2.weight.mul_(0.5)
 
 
-def _heads(model: Owlv2ForObjectDetection, g: torch.Generator) -> None:
+def _heads(model: Any, g: torch.Generator) -> None:
     for head in (model.box_head, model.objectness_head):
         for linear in (head.dense0, head.dense1, head.dense2):
             _xavier(linear, g)
         head.dense2.weight.mul_(0.1)  # boxes start as the patches they bias
     model.box_head.dense2.bias.copy_(torch.tensor([0.0, 0.0, 1.0, 1.0]))
     nn.init.constant_(model.objectness_head.dense2.bias, -2.0)
-    for linear in (model.class_head.dense0, model.class_head.logit_shift, model.class_head.logit_scale):
+    for linear in (
+        model.class_head.dense0,
+        model.class_head.logit_shift,
+        model.class_head.logit_scale,
+    ):
         _xavier(linear, g)
     model.class_head.logit_shift.weight.mul_(0.1)
     model.class_head.logit_scale.weight.mul_(0.1)
@@ -111,4 +117,5 @@ def _xavier(linear: nn.Linear, g: torch.Generator) -> None:
 def _orthogonal(rows: int, cols: int, g: torch.Generator) -> Tensor:
     size = max(rows, cols)
     q, r = torch.linalg.qr(torch.randn(size, size, generator=g))
-    return (q * torch.sign(torch.diagonal(r)))[:rows, :cols]
+    rotation: Tensor = q * torch.sign(torch.diagonal(r))
+    return rotation[:rows, :cols]

@@ -37,12 +37,12 @@ class AuxiliaryHead(nn.Module):
 
     def __init__(self, width: int, nouns: int, colors: int) -> None:
         super().__init__()
-        self.sizes = (nouns + 1, colors, 4)
+        self.sizes = [nouns + 1, colors, 4]
         self.linear = nn.Linear(width, sum(self.sizes))
 
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return category, colour and distance logits of (..., width) features."""
-        category, color, sides = self.linear(features).split(self.sizes, dim=-1)
+        category, color, sides = torch.split(self.linear(features), self.sizes, dim=-1)
         return category, color, sides
 
 
@@ -113,9 +113,8 @@ def _varifocal(
 
 
 def _choices(logits_kq: Tensor, batch: Batch, words: Vocabulary) -> Tensor:
-    nouns, colors, pairs = logits_kq.split(
-        [words.nouns, words.colors, words.nouns * words.colors], dim=1
-    )
+    sizes = [words.nouns, words.colors, words.nouns * words.colors]
+    nouns, colors, pairs = torch.split(logits_kq, sizes, dim=1)
     learnt = words.pairs.to(logits_kq.device)
     pair = batch.noun * words.colors + batch.color
     known = learnt[pair]
@@ -123,7 +122,8 @@ def _choices(logits_kq: Tensor, batch: Batch, words: Vocabulary) -> Tensor:
     loss = (
         F.cross_entropy(nouns, batch.noun, reduction="none")
         + 0.5 * F.cross_entropy(colors, batch.color, reduction="none")
-        + 0.5 * F.cross_entropy(pairs, pair, reduction="none").where(known, torch.zeros(()).to(pairs))
+        + 0.5
+        * F.cross_entropy(pairs, pair, reduction="none").where(known, torch.zeros(()).to(pairs))
     )
     return (loss * batch.weight).sum()
 

@@ -66,15 +66,19 @@ class Setup:
         self.device = device
         nouns = categories_of("wild" if recipe.tier == "wild" else "cell")
         self.queries = Queries(nouns, COLOUR_NAMES)
-        single = dict.fromkeys(word for phrase in (*nouns, *COLOUR_NAMES) for word in phrase.split())
+        single = dict.fromkeys(
+            word for phrase in (*nouns, *COLOUR_NAMES) for word in phrase.split()
+        )
         self.tokenizer_json = word_level_json(list(single))
-        config = embedded_detector_config(len(single) + 4, layers=recipe.layers, width=recipe.width)
+        config: Any = embedded_detector_config(
+            len(single) + 4, layers=recipe.layers, width=recipe.width
+        )
         length = config.text_config.max_position_embeddings
         self.tokenizer = QueryTokenizer(self.tokenizer_json, length)
         self.tokens = torch.from_numpy(self.tokenizer.encode(self.queries.phrases)).to(device)
         learnt = [(c, n) not in HELD_OUT_PAIRS for n in nouns for c in COLOUR_NAMES]
         self.words = Vocabulary(len(nouns), len(COLOUR_NAMES), torch.tensor(learnt))
-        self.model = Owlv2ForObjectDetection(config)
+        self.model: Any = Owlv2ForObjectDetection(config)
         self.auxiliary = AuxiliaryHead(recipe.width, len(nouns), len(COLOUR_NAMES))
         # One module for the checkpoint; only the model's part is exported.
         self.module = torch.nn.ModuleDict({"model": self.model, "auxiliary": self.auxiliary})
@@ -88,7 +92,8 @@ class Setup:
     def ready(self) -> None:
         """Move to the device and build the optimisers."""
         self.module.to(self.device).train()
-        matrices, rest = [], []
+        matrices: list[torch.nn.Parameter] = []
+        rest: list[torch.nn.Parameter] = []
         for name, p in self.module.named_parameters():
             if ".vision_model.encoder.layers." in name and p.ndim == 2:
                 matrices.append(p)
@@ -172,7 +177,9 @@ def train(
                 save_state(file, setup.module, average, setup.optimisers, counters)
             if counters["seconds"] - scored > SCORE_EVERY_S:
                 scores = evaluate(_averaged(setup, average), val, limit=120)
-                curve.add({**_row(counters), **scores, **{f"loss_{k}": v for k, v in losses.items()}})
+                curve.add(
+                    {**_row(counters), **scores, **{f"loss_{k}": v for k, v in losses.items()}}
+                )
                 data = opener(Path(data_dir))
                 counters["images"] = len(data)
                 scored = budget.tick()

@@ -30,7 +30,8 @@ def orthogonalise(matrices_nrc: Tensor, steps: int = 5) -> Tensor:
     for _ in range(steps):
         gram = x @ x.transpose(-1, -2)
         x = a * x + (b * gram + c * gram @ gram) @ x
-    return x.transpose(-1, -2) if tall else x
+    result: Tensor = x.transpose(-1, -2) if tall else x
+    return result
 
 
 class Muon(torch.optim.Optimizer):

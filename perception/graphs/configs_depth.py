@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from transformers import DepthAnythingConfig
@@ -29,7 +29,9 @@ def embedded_depth_config(
     """
     from transformers import DepthAnythingConfig, Dinov2Config
 
-    backbone = Dinov2Config(
+    # transformers annotates its configurations for their files, not for callers.
+    make: Any = Dinov2Config
+    backbone = make(
         hidden_size=width,
         num_hidden_layers=layers,
         num_attention_heads=max(1, width // 32),

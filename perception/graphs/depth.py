@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -22,7 +23,7 @@ class DepthGraph(nn.Module):
 
     def __init__(self, model: DepthAnythingForDepthEstimation) -> None:
         super().__init__()
-        self.model = model
+        self.model: Any = model
 
     def forward(self, pixel_values: Tensor) -> Tensor:
         """See the class."""
@@ -42,9 +43,14 @@ def export_depth(
     Raises:
         ModelError: if the written file and the module differ by more than ``tolerance``.
     """
-    side = int(model.config.backbone_config.image_size)
+    config: Any = model.config
+    side = int(config.backbone_config.image_size)
     height, width = size_hw or (side, side)
     pixels = torch.randn(1, 3, height, width, generator=torch.Generator().manual_seed(0))
     return export_graph(
-        DepthGraph(model), {"pixel_values": pixels}, folder / "depth.onnx", ("depth",), tolerance=tolerance
+        DepthGraph(model),
+        {"pixel_values": pixels},
+        folder / "depth.onnx",
+        ("depth",),
+        tolerance=tolerance,
     )

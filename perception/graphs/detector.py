@@ -8,6 +8,7 @@ weight: any checkpoint of that class fits, the embedded one and the published on
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -31,7 +32,7 @@ class DetectorImage(nn.Module):
 
     def __init__(self, model: Owlv2ForObjectDetection) -> None:
         super().__init__()
-        self.model = model
+        self.model: Any = model
 
     def features(self, pixel_values: Tensor) -> Tensor:
         """Return patch features (B, P, width) that all three heads read."""
@@ -61,7 +62,7 @@ class DetectorText(nn.Module):
 
     def __init__(self, model: Owlv2ForObjectDetection) -> None:
         super().__init__()
-        self.model = model
+        self.model: Any = model
 
     def forward(self, input_ids: Tensor) -> Tensor:
         """See the class."""
@@ -69,7 +70,8 @@ class DetectorText(nn.Module):
         owl = self.model.owlv2
         pooled = owl.text_model(input_ids=input_ids).pooler_output
         embeds: Tensor = owl.text_projection(pooled)
-        return embeds / torch.linalg.vector_norm(embeds, dim=-1, keepdim=True)
+        length: Tensor = torch.linalg.vector_norm(embeds, dim=-1, keepdim=True)
+        return embeds / length
 
 
 def export_detector(
@@ -80,12 +82,15 @@ def export_detector(
     Raises:
         ModelError: if a written file and the module differ by more than ``tolerance``.
     """
-    vision, text = model.config.vision_config, model.config.text_config
+    config: Any = model.config
+    vision, text = config.vision_config, config.text_config
     generator = torch.Generator().manual_seed(0)
     # Five sample queries and three sample rows: sizes that nothing else in the graph has.
     pixels = torch.randn(1, 3, vision.image_size, vision.image_size, generator=generator)
     queries = torch.randn(5, text.hidden_size, generator=generator)
-    ids = torch.randint(1, text.vocab_size - 1, (3, text.max_position_embeddings), generator=generator)
+    ids = torch.randint(
+        1, text.vocab_size - 1, (3, text.max_position_embeddings), generator=generator
+    )
     ids[:, -1] = text.vocab_size - 1
     image = export_graph(
         DetectorImage(model),

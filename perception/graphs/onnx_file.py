@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from ...twin.errors import ModelError
+from ..engines import open_engine
 
 __all__ = ["export_graph", "parity"]
 
@@ -76,13 +77,11 @@ def parity(module: nn.Module, inputs: Mapping[str, Tensor], path: Path) -> float
 
     Per output: max |a - b| / max(1, max |a|); the result is the worst output's.
     """
-    import onnxruntime as ort
-
     with torch.no_grad():
         value = module.eval()(*inputs.values())
     expected = [value] if isinstance(value, Tensor) else list(value)
-    session = ort.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    got = session.run(None, {name: array.numpy() for name, array in inputs.items()})
+    engine = open_engine(path, device="cpu")
+    got = engine.run({name: array.numpy() for name, array in inputs.items()}).values()
     worst = 0.0
     for a, b in zip(expected, got, strict=True):
         array = a.detach().cpu().numpy()
