@@ -11,12 +11,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from ..perception.bundle import Bundle, load_bundle
+from ..perception.bundle import Bundle, load_bundle, models_home
+from ..reasoner.bundle import load_bundle as load_reasoner_bundle
 from ..twin.frame import Frame
 from ..twin.schema import FrameTwin
 from ..twin.window import TwinWindow
 
-__all__ = ["AnswerRecord", "Models", "Observer", "Responder", "load_models"]
+__all__ = ["AnswerRecord", "Models", "Observer", "Responder", "bundle_identities", "load_models"]
 
 
 class Observer(Protocol):
@@ -68,15 +69,37 @@ class Models:
 
 
 def load_models(name: str | Path = "embedded") -> Models:
-    """Load a set by name or from a bundle's folder.
+    """Load a set by name, or from a bundle's folder.
 
-    A bundle folder holds ``perception/`` and ``reasoner/``, each with its ``manifest.json``;
-    when it holds a perception manifest only, the embedded reasoner is used.
+    A folder holds ``perception/`` and ``reasoner/``, each with its ``manifest.json``, or is a
+    perception bundle itself; without a reasoner of its own the embedded one answers.
 
     Raises:
         ModelError: if the set cannot be had, or a file is missing or changed.
     """
-    raise NotImplementedError(name)
+    from ..perception.perceiver import Perceiver
+    from ..reasoner.models.ort_genai import OrtGenAiModel
+    from ..reasoner.rollout import Reasoner
+
+    seeing, speaking = _folders(name)
+    bundle = load_bundle(seeing)
+    perceiver = Perceiver(bundle)
+    model = OrtGenAiModel(load_reasoner_bundle(speaking))
+    identities = bundle_identities(bundle)
+    identities["reasoner"] = {"id": model.name, "sha256": model.sha256}
+
+    def warnings() -> list[str]:
+        return [perceiver.domain_warning] if perceiver.domain_warning else []
+
+    def stage_ms() -> dict[str, float]:
+        return {
+            stage: time.mean_ms * time.runs
+            for stage, time in perceiver.timings.items()
+            if stage != "total"
+        }
+
+    reasoner = Reasoner(model, vocabulary=bundle.words.nouns)
+    return Models(str(name), perceiver, reasoner, identities, warnings, stage_ms)
 
 
 def bundle_identities(bundle: Bundle) -> dict[str, dict[str, Any]]:
@@ -85,3 +108,12 @@ def bundle_identities(bundle: Bundle) -> dict[str, dict[str, Any]]:
         role: {"id": f"{bundle.name}/{role}", "sha256": dict(entry.files)}
         for role, entry in sorted(bundle.manifest.networks.items())
     }
+
+
+def _folders(name: str | Path) -> tuple[str | Path, str | Path]:
+    """Return where a set's perception bundle and its reasoner bundle are."""
+    folder = models_home() / name if str(name) in ("edge", "server") else Path(name)
+    if str(name) == "embedded" or not folder.is_dir():
+        return name, "embedded"
+    seeing, speaking = folder / "perception", folder / "reasoner"
+    return seeing if seeing.is_dir() else name, speaking if speaking.is_dir() else "embedded"

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ..reasoner.prompts import clean_question
 from ..twin.errors import EdgeTwinError, QueryError
 from ..twin.jsonl import FrameWriter
 from ..twin.store import TwinStore
@@ -33,9 +34,8 @@ from .stream.sinks import (
 )
 from .stream.source import Source, open_source
 
-__all__ = ["MAX_QUESTION_CHARS", "RunReport", "answer_text", "clear_results", "run"]
+__all__ = ["RunReport", "answer_text", "clear_results", "run"]
 
-MAX_QUESTION_CHARS = 1000  # far beyond any question; a longer one would fill the context
 ANSWER_VERSION = 1
 Progress = Callable[[str, int, int | None], None]
 
@@ -99,13 +99,12 @@ def run(
     """
     questions = _checked(queries)
     opened = open_source(source, fps)
-    out = Path(out_dir)
-    make_folder(out)
-    clear_results(out)
-    report = RunReport(out)
     started = time.perf_counter()
     ready = models if isinstance(models, Models) else load_models(models)
-    report.ms["load"] = _ms_since(started)
+    out = Path(out_dir)
+    report = RunReport(out, ms={"load": _ms_since(started)})
+    make_folder(out)
+    clear_results(out)
     return _Run(opened, out, ready, report, progress or _silent).all(questions)
 
 
@@ -283,20 +282,11 @@ def answer_text(answer: dict[str, Any]) -> str:
 
 
 def _checked(queries: Sequence[str]) -> list[str]:
-    questions = [" ".join(query.split()) for query in queries]
-    if not questions:
+    if not queries:
         raise QueryError('expected at least one question, got none: add -q "what is the mug near?"')
-    for question in questions:
-        if not question:
-            raise QueryError(
-                'expected a question, got an empty one: write it out, as in -q "what holds water?"'
-            )
-        if len(question) > MAX_QUESTION_CHARS:
-            raise QueryError(
-                f"expected a question of at most {MAX_QUESTION_CHARS} characters, "
-                f"got {len(question)}: ask one thing, or several with one -q each"
-            )
-    return questions
+    for query in queries:
+        clean_question(query)
+    return [" ".join(query.split()) for query in queries]
 
 
 def _ms_since(started: float) -> float:

@@ -56,7 +56,8 @@ class Source(ABC):
 
     def __init__(self, path: Path, fps: float, frame_count: int | None) -> None:
         self.path = path
-        self.source_id = path.resolve().name or "source"
+        name = path.resolve().name or "source"
+        self.source_id = name.encode(errors="replace").decode()  # file names may be no UTF-8
         self.fps = fps
         self.frame_count = frame_count
         self.status: Status = "ok"
