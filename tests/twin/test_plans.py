@@ -331,7 +331,7 @@ def good_plans(draw: st.DrawFn) -> list[dict[str, Any]]:
 
 
 @given(st.one_of(JSON, st.lists(STEPS, max_size=9)))
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_any_json_computes_or_is_a_tool_error(plan: Any) -> None:
     try:
         rendered = render_results(run_plan(plan, WINDOW))
@@ -345,7 +345,7 @@ def test_any_json_computes_or_is_a_tool_error(plan: Any) -> None:
 
 
 @given(good_plans())
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_any_plan_that_fits_the_schemas_computes(plan: list[dict[str, Any]]) -> None:
     schemas = {s["properties"]["tool"]["const"]: s for s in DEFAULT_REGISTRY.json_schemas()}
     for step in plan:

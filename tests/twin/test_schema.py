@@ -9,11 +9,13 @@ import sys
 from pathlib import Path
 
 import jsonschema
+import numpy as np
 import pytest
 from pydantic import ValidationError
 
 from edgetwin.twin import schema_json
-from edgetwin.twin.errors import SchemaError
+from edgetwin.twin.errors import InputError, SchemaError
+from edgetwin.twin.frame import Frame
 from edgetwin.twin.schema import SCHEMA_VERSION, FrameTwin, ObjectTwin, Rle
 
 from .build import frame, obj
@@ -94,3 +96,13 @@ def test_a_record_that_cannot_be_is_refused(change: dict[str, object]) -> None:
 def test_objects_are_keyed_by_their_id() -> None:
     with pytest.raises(ValidationError, match="keyed by id"):
         FrameTwin(index=0, timestamp_s=0, width=8, height=8, objects={2: obj(1)})
+
+
+@pytest.mark.parametrize(
+    ("shape", "dtype"),
+    [((4, 4), "uint8"), ((4, 4, 4), "uint8"), ((0, 4, 3), "uint8"), ((4, 4, 3), "float32")],
+)
+def test_a_picture_of_another_shape_or_type_is_refused(shape: tuple[int, ...], dtype: str) -> None:
+    assert Frame(0, 0.0, np.zeros((2, 3, 3), np.uint8)).source_id == "source"
+    with pytest.raises(InputError, match=r"expected an RGB picture of shape \(H, W, 3\)"):
+        Frame(0, 0.0, np.zeros(shape, dtype))
