@@ -14,6 +14,7 @@ __all__ = [
     "CELL",
     "COLOURS",
     "COLOUR_NAMES",
+    "DISTRACTOR",
     "HELD_OUT_PAIRS",
     "SUPPORTS",
     "WILD",
@@ -84,6 +85,9 @@ CATEGORIES: dict[str, Category] = {
         Category("headphones", _WILD, (0.14, 0.18)),
     )
 }
+
+DISTRACTOR = Category("distractor", _WILD, (0.06, 0.12))
+"""Plain blocks, cones and rings that belong to no category and are never in the truth."""
 
 CELL: tuple[str, ...] = tuple(c.name for c in CATEGORIES.values() if "cell" in c.tiers)
 WILD: tuple[str, ...] = tuple(CATEGORIES)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -43,13 +43,13 @@ def add_events(
     kinds: list[EventKind],
     view: Camera,
     seconds: float,
-    crowd: float,
+    obstacles: Sequence[Thing] = (),
 ) -> tuple[list[Thing], list[Event]]:
     """The things with moves, and the events, in order of time.
 
     An event that finds no free way is left out, so fewer events than asked for may come.
     """
-    stage = _Stage(rng, list(things), view, seconds, crowd)
+    stage = _Stage(rng, list(things), view, seconds, obstacles)
     for kind in sorted(kinds, key=lambda k: k != "occlude"):
         stage.add(kind)
     return stage.things, sorted(stage.events, key=lambda e: (e.start_s, e.id))
@@ -74,10 +74,10 @@ class _Stage:
         things: list[Thing],
         view: Camera,
         seconds: float,
-        crowd: float,
+        obstacles: Sequence[Thing],
     ) -> None:
         self.rng, self.things, self.view = rng, things, view
-        self.seconds, self.crowd = seconds, crowd
+        self.seconds, self.obstacles = seconds, obstacles
         self.events: list[Event] = []
         self._times = [seconds * k / 28 for k in range(29)]
 
@@ -114,6 +114,7 @@ class _Stage:
 
     def _hits(self, mover: Thing) -> bool:
         others = [t for t in self.things if t.id not in (mover.id, mover.parent)]
+        others += self.obstacles
         for t in self._times:
             foot = footprint_at(mover, t)
             for other in others:

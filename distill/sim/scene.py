@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...twin.errors import MissingExtraError
-from .catalogue import Tier, categories_of
+from .catalogue import DISTRACTOR, Tier, categories_of
 from .meshes import merge
 from .shapes import VARIANTS, Role, shape
 from .textures import WILD_TABLES, table_texture
@@ -133,7 +133,8 @@ class Scene:
             light.cutoff, light.exponent = (45.0 if castshadow else 80.0), 0.0
             light.type = mj.mjtLightType.mjLIGHT_SPOT
         root.add_camera(name="camera", fovy=45.0, pos=[0, 0, 1])
-        for category in categories_of(tier):
+        extra = (DISTRACTOR.name,) if tier == "wild" else ()
+        for category in (*categories_of(tier), *extra):
             for variant in range(VARIANTS):
                 self._add(spec, category, set_index, variant)
         model = spec.compile()
@@ -178,7 +179,7 @@ class Scene:
         model = self._model
         model.geom_group[1:] = _HIDDEN
         self._owner = np.zeros(model.ngeom + 1, dtype=np.uint8)
-        for thing in world.objects:
+        for thing in (*world.objects, *world.distractors):
             for geom, role in self._geoms[thing.category, thing.variant]:
                 model.geom_group[geom] = _SHOWN
                 model.geom_rgba[geom] = (*(thing.rgb if role == "body" else NEUTRALS[role]), 1.0)
@@ -201,9 +202,9 @@ class Scene:
         self._gl.make_current()
         self._dress(world)
         hidden: list[int] = []
-        for thing in world.objects:
+        for thing in (*world.objects, *world.distractors):
             key = (thing.category, thing.variant)
-            position, turn = world.pose(thing.id, t)
+            position, turn = thing.pose(world.when(t))
             slot = self._mocap[key]
             data.mocap_pos[slot] = position
             mj.mju_mat2Quat(data.mocap_quat[slot], turn.ravel())

@@ -16,7 +16,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from .catalogue import CATEGORIES
+from .catalogue import CATEGORIES, DISTRACTOR
 from .meshes import Mesh, arc, box, cylinder, ellipsoid, extrude, lathe, merge, tube
 
 __all__ = ["BUILDERS", "VARIANTS", "Part", "Role", "Shape", "shape", "shape_set"]
@@ -298,8 +298,8 @@ def shape(category: str, set_index: int, variant: int) -> Shape:
     """The shape of a category's variant, in metres; the same arguments give the same shape."""
     from .shapes_wild import WILD_BUILDERS
 
-    kind = CATEGORIES[category]
-    names = sorted(CATEGORIES)
+    kind = CATEGORIES.get(category, DISTRACTOR)
+    names = [*sorted(CATEGORIES), DISTRACTOR.name]
     rng = np.random.default_rng([set_index, variant, names.index(category)])
     parts, seat_z, seat_r = {**BUILDERS, **WILD_BUILDERS}[category](rng)
     every = np.concatenate([p.mesh.vertices_n3 for p in parts])

@@ -100,6 +100,20 @@ def _headphones(rng: np.random.Generator) -> _Built:
     )
 
 
+def _distractor(rng: np.random.Generator) -> _Built:
+    form = int(rng.integers(4))
+    if form == 0:
+        mesh = cylinder(0.4, float(rng.uniform(0.5, 1.0)), top=0.02)
+    elif form == 1:
+        mesh = box(float(rng.uniform(0.2, 0.4)), 1.0, float(rng.uniform(0.2, 0.4)))
+    elif form == 2:
+        mesh = tube(arc(0.36, 0, 349, 28), 0.12, 8, closed=True).moved(z=0.12)
+    else:
+        corners = arc(0.5, 0, 288, 5)[:, :2]
+        mesh = extrude([(float(x), float(y)) for x, y in corners], 0, float(rng.uniform(0.3, 0.7)))
+    return [Part("body", mesh)], 0, 0
+
+
 WILD_BUILDERS: dict[str, Builder] = {
     "toy car": _car,
     "vase": _vase,
@@ -109,4 +123,5 @@ WILD_BUILDERS: dict[str, Builder] = {
     "brush": _brush,
     "hat": _hat,
     "headphones": _headphones,
+    "distractor": _distractor,
 }

@@ -222,6 +222,9 @@ class _Sketch:
             return self._last[1]
         canvas = np.zeros((SIZE, SIZE), dtype=np.uint8)
         order, alone = [], {}
+        for thing in self._world.distractors:  # they hide, but are not told
+            hulls, depths = self._polygons(thing, when)
+            order.append((float(depths.mean()), 0, hulls, depths))
         for thing in self._world.objects:
             hulls, depths = self._outline(thing, when)
             base = self._world.objects[thing.parent - 1] if thing.parent else None
@@ -234,6 +237,7 @@ class _Sketch:
         sights = {
             number: self._sight(canvas, number, alone[number], depths)
             for _, number, _, depths in order
+            if number
         }
         self._last = (when, sights)
         return sights
@@ -259,6 +263,12 @@ class _Sketch:
         steady = not thing.moves and not self._drift
         if steady and thing.id in self._resting:
             return self._resting[thing.id]
+        outline = self._polygons(thing, when)
+        if steady:
+            self._resting[thing.id] = outline
+        return outline
+
+    def _polygons(self, thing: Thing, when: float) -> tuple[list[NDArray[np.int32]], Floats]:
         position, turn = thing.pose(when)
         polygons, depths = [], []
         for points in thing.shape.hulls:
@@ -266,10 +276,7 @@ class _Sketch:
             flat = np.floor(pixels[:, :2]).astype(np.int32)
             polygons.append(np.asarray(cv2.convexHull(flat), dtype=np.int32))
             depths.append(pixels[:, 2])
-        outline = polygons, np.concatenate(depths)
-        if steady:
-            self._resting[thing.id] = outline
-        return outline
+        return polygons, np.concatenate(depths)
 
     def _sight(
         self, canvas: Ids, number: int, hulls: list[NDArray[np.int32]], depths: Floats

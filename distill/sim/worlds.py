@@ -17,6 +17,7 @@ from .camera import Camera, Light
 from .catalogue import (
     COLOUR_NAMES,
     COLOURS,
+    DISTRACTOR,
     HELD_OUT_PAIRS,
     SUPPORTS,
     Tier,
@@ -112,10 +113,13 @@ class World:
         self.table = tables[int(rng.integers(len(tables)))]
         self.objects: list[Thing] = []
         self.events: list[Event] = []
+        self.distractors: list[Thing] = []
         for category, parent in self._cast(rng, kinds):
             self._place(rng, category, parent, "roll" in kinds)
+        for _ in range(int(rng.integers(0, 4)) if wild else 0):
+            self._distract(rng)
         self.objects, self.events = add_events(
-            rng, self.objects, kinds, self.view, self.seconds, self._crowd
+            rng, self.objects, kinds, self.view, self.seconds, self.distractors
         )
 
     def _cast(
@@ -184,6 +188,37 @@ class World:
                 self.objects.append(placed)
                 return
 
+    def _distract(self, rng: np.random.Generator) -> None:
+        """Put something down that is of no category."""
+        used = {t.variant for t in self.distractors}
+        variant = int(rng.integers(VARIANTS))
+        if variant in used:
+            return
+        grey, tint = float(rng.uniform(0.2, 0.8)), rng.uniform(-0.12, 0.12, 3)
+        rgb = np.clip(grey + tint, 0.05, 0.95)
+        kind = shape(DISTRACTOR.name, self.set_index, variant)
+        turn, foot, half_z = Thing.lie(kind, float(rng.uniform(-math.pi, math.pi)), False)
+        thing = Thing(
+            id=0,
+            category=DISTRACTOR.name,
+            color="",
+            rgb=(float(rgb[0]), float(rgb[1]), float(rgb[2])),
+            variant=variant,
+            set_index=self.set_index,
+            centre=(0.0, 0.0, half_z),
+            turn=turn,
+            foot=(foot[0], foot[1], foot[2], foot[3], foot[4]),
+            half_z=half_z,
+        )
+        for _ in range(10):
+            placed = self._spot(rng, thing)
+            if placed is not None:
+                self.distractors.append(placed)
+                return
+
+    def _standing(self) -> list[Thing]:
+        return [*self.objects, *self.distractors]
+
     def _seat(self, thing: Thing, base: Thing) -> Thing | None:
         """``thing`` resting in or on ``base``, None where it does not fit."""
         seat = base.shape
@@ -206,13 +241,13 @@ class World:
         x, y = self.view.on_plane(float(pixel[0]), float(pixel[1]), thing.half_z)
         thing = replace(thing, centre=(x, y, thing.half_z))
         foot = footprint_at(thing, 0.0)
-        if any(clash(foot, footprint_at(other, 0.0)) for other in self.objects):
+        if any(clash(foot, footprint_at(other, 0.0)) for other in self._standing()):
             return None
         box = box_at(thing, self.view, 0.0)
         longest = max(box[2] - box[0], box[3] - box[1])
         if not SIZE_PX[0] <= longest <= SIZE_PX[1] or min(box) < 2 or max(box) > 254:
             return None
-        for other in self.objects:
+        for other in self._standing():
             if overlap(box, box_at(other, self.view, 0.0)) > self._crowd:
                 return None
         return thing

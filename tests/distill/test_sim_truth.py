@@ -196,3 +196,17 @@ def test_without_mujoco_the_message_is_the_pip_line(monkeypatch: pytest.MonkeyPa
     world = World.image(FIRST + 999_999 - 499, "wild")
     with pytest.raises(MissingExtraError, match=r"edgetwin\[sim\]"):
         scene_for("wild", world.set_index, 64, 64)
+
+
+def test_distractors_hide_but_are_never_told() -> None:
+    worlds = [World(seed, "wild", events=0) for seed in range(FIRST, FIRST + 8)]
+    world = next(w for w in worlds if w.distractors)
+    frame = true_frames(world, fps=1, seconds=1)[0]
+    shot = scene_for("wild", world.set_index).render(world, 0.0)
+    assert {o.semantic_label for o in frame.objects.values()}.isdisjoint({"distractor"})
+    thing = world.distractors[0]
+    spot = world.view.project(np.array([thing.centre_at(0.0)]), 0.0, 256, 256)[0]
+    top = world.view.project(np.array([[*thing.centre[:2], 0.0]]), 0.0, 256, 256)[0]
+    assert spot[1] < top[1]
+    assert set(np.unique(shot.ids_hw)) <= {0, *(t.id for t in world.objects)}
+    assert not any(World(seed, "cell").distractors for seed in range(FIRST, FIRST + 8))
