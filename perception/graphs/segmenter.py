@@ -1,0 +1,317 @@
+"""SAM 2 as four stateless graphs: image encoder, mask decoder, memory encoder and attention.
+
+Each wrapper follows ``transformers``' ``Sam2VideoModel`` (its ``_single_frame_forward``,
+``_encode_new_memory``, ``_build_memory_attention_inputs``, ``_process_object_pointers``), for
+many objects at once and without its session. Nothing here holds state: memories and pointers
+come in and go out, and the caller keeps them (:mod:`edgetwin.perception.segmenter`).
+
+Layouts: S side of the picture, C fpn width, E = S/16, B feature batch (1, or one row per
+tracked object), P prompts per row, K points per prompt, M memories, Q pointers.
+
+Not covered: mask prompts; the bfloat16 rounding of stored memories (they stay float32);
+rotary positions for a memory grid of another size than the features.
+"""
+
+from __future__ import annotations
+
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from transformers import Sam2VideoConfig, Sam2VideoModel
+
+__all__ = [
+    "DecoderGraph",
+    "EncoderGraph",
+    "MemoryAttentionGraph",
+    "MemoryEncoderGraph",
+    "build_segmenter",
+    "pointer_time_encoding",
+]
+
+
+def build_segmenter(config: Sam2VideoConfig, seed: int = 0) -> Sam2VideoModel:
+    """Return a randomly initialised model that can learn from scratch.
+
+    PyTorch's default initial values replace the checkpoint-oriented std .02, the two random
+    coordinate embeddings (prompts, picture) are made equal as in every published checkpoint,
+    and objects count as present until training says otherwise.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = Sam2VideoModel(config)
+        for module in model.modules():
+            if isinstance(module, nn.Linear | nn.Conv2d | nn.ConvTranspose2d | nn.LayerNorm):
+                module.reset_parameters()
+        with torch.no_grad():
+            backbone = model.vision_encoder.backbone
+            nn.init.normal_(backbone.pos_embed, std=0.1)
+            nn.init.normal_(backbone.pos_embed_window, std=0.1)
+            for name in ("iou_token", "mask_tokens", "obj_score_token"):
+                nn.init.normal_(getattr(model.mask_decoder, name).weight, std=0.5)
+            for name in ("point_embed", "not_a_point_embed", "no_mask_embed"):
+                nn.init.normal_(getattr(model.prompt_encoder, name).weight, std=0.5)
+            nn.init.normal_(model.memory_temporal_positional_encoding, std=0.02)
+            scale = config.memory_fuser_layer_scale_init_value
+            for layer in model.memory_encoder.memory_fuser.layers:
+                layer.scale.fill_(scale)
+            model.prompt_encoder.shared_embedding.positional_embedding.copy_(
+                model.shared_image_embedding.positional_embedding
+            )
+            model.mask_decoder.pred_obj_score_head.proj_out.bias.fill_(4.0)
+    return cast(Sam2VideoModel, model)
+
+
+class EncoderGraph(nn.Module):
+    """Picture (1, 3, S, S) -> what the other graphs read.
+
+    Returns ``embedding`` (1, C, E, E) for the memory graphs, ``image_embedding`` the same
+    plus the "no memory" vector for prompts on a single picture, and the fine features
+    ``high_res_0`` (1, C/8, 4E, 4E), ``high_res_1`` (1, C/4, 2E, 2E).
+    """
+
+    inputs = ("pixel_values",)
+    outputs = ("embedding", "image_embedding", "high_res_0", "high_res_1")
+
+    def __init__(self, model: Sam2VideoModel) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, pixel_values: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """See the class."""
+        model = self.model
+        maps = model.vision_encoder(pixel_values, return_dict=True).fpn_hidden_states
+        high_res_0 = model.mask_decoder.conv_s0(maps[0])
+        high_res_1 = model.mask_decoder.conv_s1(maps[1])
+        embedding = maps[-1]
+        image_embedding = embedding + model.no_memory_embedding.reshape(1, -1, 1, 1)
+        return embedding, image_embedding, high_res_0, high_res_1
+
+
+class DecoderGraph(nn.Module):
+    """Features and prompts -> masks.
+
+    ``embedding`` (B, C, E, E); ``high_res_0`` and ``high_res_1`` of the one picture;
+    ``points`` (B, P, K, 2) float xy on the S x S picture; ``labels`` (B, P, K) int64 with 1
+    object, 0 background, 2 and 3 a box's first and second corner, -1 no point at all.
+    A box is two points (labels 2, 3); tracking without a prompt is one point of label -1.
+
+    Returns ``mask_logits`` (B, P, 4E, 4E), ``iou`` (B, P), ``pointers`` (B, P, C) and
+    ``object_logits`` (B, P). Masks of absent objects (logit <= 0) are left as they are:
+    erasing them is the caller's choice.
+    """
+
+    inputs = ("embedding", "high_res_0", "high_res_1", "points", "labels")
+    outputs = ("mask_logits", "iou", "pointers", "object_logits")
+
+    def __init__(self, model: Sam2VideoModel) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(
+        self, embedding: Tensor, high_res_0: Tensor, high_res_1: Tensor, points: Tensor, labels: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """See the class."""
+        model = self.model
+        rows = embedding.shape[0]
+        sparse = model.prompt_encoder._embed_points(points, labels, pad=True)
+        dense = model.prompt_encoder.no_mask_embed.weight.reshape(1, -1, 1, 1)
+        grid = model.get_image_wide_positional_embeddings().expand(rows, -1, -1, -1)
+        masks, iou, tokens, object_logits = self._all_masks(
+            embedding + dense,
+            grid,
+            sparse,
+            high_res_0.expand(rows, -1, -1, -1),
+            high_res_1.expand(rows, -1, -1, -1),
+        )
+        mask, score, token = self._choose(masks, iou, tokens, (labels >= 0).sum(-1))
+        present = (object_logits > 0).to(token.dtype)
+        pointers = model.object_pointer_proj(token)
+        pointers = present * pointers + (1 - present) * model.no_object_pointer
+        return mask, score, pointers, object_logits[..., 0]
+
+    def _all_masks(
+        self, embedding: Tensor, grid: Tensor, sparse: Tensor, high_res_0: Tensor, high_res_1: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Return masks (B, P, 4, h, w), iou (B, P, 4), tokens (B, P, 4, C), object (B, P, 1).
+
+        ``Sam2VideoMaskDecoder.forward`` up to its choice of masks.
+        """
+        decoder = self.model.mask_decoder
+        rows, prompts = sparse.shape[:2]
+        channels, height, width = embedding.shape[1:]
+        count = decoder.num_mask_tokens
+        learnt = torch.cat(
+            [decoder.obj_score_token.weight, decoder.iou_token.weight, decoder.mask_tokens.weight]
+        )
+        tokens = torch.cat([learnt.expand(rows, prompts, -1, -1), sparse], dim=2)
+        out, image = decoder.transformer(
+            point_embeddings=tokens,
+            image_embeddings=_per_prompt(embedding, prompts),
+            image_positional_embeddings=_per_prompt(grid, prompts),
+            attention_similarity=None,
+        )
+        image = image.transpose(2, 3).reshape(rows * prompts, channels, height, width)
+        fine = decoder.upscale_conv1(image) + _per_prompt(high_res_1, prompts)
+        fine = decoder.activation(decoder.upscale_layer_norm(fine))
+        fine = decoder.upscale_conv2(fine) + _per_prompt(high_res_0, prompts)
+        fine = decoder.activation(fine).reshape(rows, prompts, channels // 8, -1)
+        mask_tokens = out[:, :, 2 : 2 + count]
+        keys = torch.stack(
+            [mlp(mask_tokens[:, :, i]) for i, mlp in enumerate(decoder.output_hypernetworks_mlps)], 2
+        )
+        masks = (keys @ fine).reshape(rows, prompts, count, 4 * height, 4 * width)
+        iou = decoder.iou_prediction_head(out[:, :, 1])
+        return masks, iou, mask_tokens, decoder.pred_obj_score_head(out[:, :, 0])
+
+    def _choose(
+        self, masks: Tensor, iou: Tensor, tokens: Tensor, points: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Pick one mask per prompt as the configuration says.
+
+        Token 0 is the single mask; prompts of few points take the best of the others, and an
+        unstable single mask falls back to them ("dynamic multimask").
+        """
+        config, decoder = self.model.config, self.model.mask_decoder
+        mask, score, token = masks[:, :, 0], iou[:, :, 0], tokens[:, :, 0]
+        few = config.multimask_output_in_sam
+        unstable = decoder.dynamic_multimask_via_stability
+        if not (few or unstable):
+            return mask, score, token
+        best = iou[:, :, 1:].argmax(-1, keepdim=True) + 1
+        best_mask = torch.gather(masks, 2, best[..., None, None].expand(-1, -1, 1, *masks.shape[-2:]))
+        best_token = torch.gather(tokens, 2, best[..., None].expand(-1, -1, 1, tokens.shape[-1]))
+        best_score = torch.gather(iou, 2, best)
+        if unstable:  # upstream keeps token 0 as the pointer's source here
+            swap = decoder._get_stability_scores(mask[:, :, None])[..., 0] < (
+                decoder.dynamic_multimask_stability_thresh
+            )
+            mask = torch.where(swap[..., None, None], best_mask[:, :, 0], mask)
+            score = torch.where(swap, best_score[..., 0], score)
+        if few:
+            lowest = config.multimask_min_pt_num if config.multimask_output_for_tracking else 1
+            swap = (points >= lowest) & (points <= config.multimask_max_pt_num)
+            mask = torch.where(swap[..., None, None], best_mask[:, :, 0], mask)
+            score = torch.where(swap, best_score[..., 0], score)
+            token = torch.where(swap[..., None], best_token[:, :, 0], token)
+        return mask, score, token
+
+
+class MemoryEncoderGraph(nn.Module):
+    """A picture's features and N masks on it -> N memories.
+
+    ``embedding`` (1, C, E, E), ``mask_logits`` (N, 4E, 4E), ``object_logits`` (N,),
+    ``prompted`` (N,) float, 1 where the mask came from a prompt (it is made binary first).
+    Returns ``memories`` (N, 64, E, E). ``soft`` keeps the mask differentiable (training).
+    """
+
+    inputs = ("embedding", "mask_logits", "object_logits", "prompted")
+    outputs = ("memories",)
+
+    def __init__(self, model: Sam2VideoModel) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(
+        self, embedding: Tensor, mask_logits: Tensor, object_logits: Tensor, prompted: Tensor
+    ) -> Tensor:
+        """See the class."""
+        model = self.model
+        size = model.config.image_size
+        fine = F.interpolate(
+            mask_logits[:, None], size=(size, size), mode="bilinear", align_corners=False
+        )
+        hard = (fine > 0).to(fine.dtype)
+        mask = torch.where(prompted[:, None, None, None] > 0, hard, torch.sigmoid(fine))
+        mask = mask * model.config.sigmoid_scale_for_mem_enc + model.config.sigmoid_bias_for_mem_enc
+        features = embedding.expand(mask_logits.shape[0], -1, -1, -1)
+        memories: Tensor = model.memory_encoder(features, mask)[0]
+        absent = model.occlusion_spatial_embedding_parameter
+        if absent is not None:
+            gone = (object_logits <= 0).to(memories.dtype)[:, None, None, None]
+            memories = memories + gone * absent[..., None, None]
+        return memories
+
+
+class MemoryAttentionGraph(nn.Module):
+    """A picture's features read N objects' pasts -> N conditioned embeddings.
+
+    ``embedding`` (1, C, E, E); ``memories`` (N, M, 64, E, E); ``memory_offsets`` (M,) int64
+    frames into the past, 0 for a prompted frame, else 1 .. 6; ``pointers`` (N, Q, C);
+    ``pointer_offsets`` (Q,) float frames into the past. Returns ``conditioned``
+    (N, C, E, E). All N objects share the offsets: the caller groups by them.
+    """
+
+    inputs = ("embedding", "memories", "memory_offsets", "pointers", "pointer_offsets")
+    outputs = ("conditioned",)
+
+    def __init__(self, model: Sam2VideoModel) -> None:
+        super().__init__()
+        self.model = model
+        side = model.config.image_size // model.config.prompt_encoder_config.patch_size
+        sine = model.memory_encoder.position_encoding
+        grid = sine(torch.Size((1, model.mem_dim, side, side)), torch.device("cpu"), torch.float32)
+        self.register_buffer("memory_grid", grid.flatten(2).transpose(1, 2), persistent=False)
+        sine = model.vision_encoder.neck.position_encoding
+        grid = sine(torch.Size((1, model.hidden_dim, side, side)), torch.device("cpu"), torch.float32)
+        self.register_buffer("feature_grid", grid.flatten(2).permute(2, 0, 1), persistent=False)
+
+    def forward(
+        self,
+        embedding: Tensor,
+        memories: Tensor,
+        memory_offsets: Tensor,
+        pointers: Tensor,
+        pointer_offsets: Tensor,
+    ) -> Tensor:
+        """See the class."""
+        model = self.model
+        objects, count, channels = memories.shape[:3]
+        width = embedding.shape[1]
+        tokens = memories.flatten(3).transpose(2, 3).reshape(objects, -1, channels)
+        slots = model.memory_temporal_positional_encoding[:, 0, 0]
+        index = torch.remainder(memory_offsets - 1, slots.shape[0])
+        time = torch.index_select(slots, 0, index)
+        places = cast(Tensor, self.memory_grid) + time[:, None]  # (M, E*E, 64)
+        places = places.reshape(1, -1, channels).expand(objects, -1, -1)
+        splits = width // channels
+        when = pointer_time_encoding(model, pointer_offsets)
+        when = when.repeat_interleave(splits, dim=0)[None].expand(objects, -1, -1)
+        pieces = pointers.reshape(objects, -1, channels)
+        current = embedding.flatten(2).permute(2, 0, 1).expand(-1, objects, -1)
+        grid = cast(Tensor, self.feature_grid).expand(-1, objects, -1)
+        out = model.memory_attention(
+            current_vision_features=current,
+            current_vision_position_embeddings=grid,
+            memory=torch.cat([tokens, pieces], dim=1).transpose(0, 1),
+            memory_posision_embeddings=torch.cat([places, when], dim=1).transpose(0, 1),
+            num_object_pointer_tokens=pieces.shape[1],
+        )
+        # The layers add a prompt axis: (1, N, E*E, C) after the module's own transpose.
+        return out.reshape(objects, -1, width).transpose(1, 2).reshape(objects, width, *embedding.shape[2:])
+
+
+def pointer_time_encoding(model: Sam2VideoModel, offsets: Tensor) -> Tensor:
+    """Return the (Q, 64) encoding of pointers ``offsets`` (Q,) frames old.
+
+    ``_process_object_pointers`` with the streaming bound (``max_object_pointers_in_encoder``).
+    """
+    config = model.config
+    if not config.enable_temporal_pos_encoding_for_object_pointers:
+        return offsets.new_zeros(offsets.shape[0], model.mem_dim)
+    half = model.hidden_dim // 2
+    steps = torch.arange(half, dtype=torch.float32, device=offsets.device)
+    rates = 10000.0 ** (2 * torch.div(steps, 2, rounding_mode="floor") / half)
+    angles = (offsets / float(config.max_object_pointers_in_encoder - 1))[:, None] / rates
+    sines = torch.cat([angles.sin(), angles.cos()], dim=-1)
+    encoding: Tensor = model.temporal_positional_encoding_projection_layer(sines)
+    return encoding
+
+
+def _per_prompt(rows: Tensor, prompts: int) -> Tensor:
+    """Repeat each of (B, ...) for its prompts -> (B * P, ...).
+
+    ``repeat_interleave`` says the same, but does not export with free sizes.
+    """
+    return rows[:, None].expand(-1, prompts, *rows.shape[1:]).flatten(0, 1)
