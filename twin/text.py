@@ -127,5 +127,5 @@ def _events(window: TwinWindow, object_id: int) -> str:
     if record is None or record.state == "left":
         gone = disappeared_s(window, object_id)
         if gone is not None:
-            moments.append((gone, f"left {_seconds(gone)}"))
+            moments.append((gone, f"gone {_seconds(gone)}"))
     return " ".join(text for _, text in sorted(moments, key=lambda moment: moment[0]))

@@ -48,7 +48,7 @@ def test_the_form() -> None:
         "2 red mug x120 y88 w20 h20 appeared 1.5\n"
         "3 ball x160 y150 w30 h30 z64 moved right toward 0.4-3.0\n"
         "4 lamp x10 y20 w20 h20 occluded 1.0-1.9\n"
-        "5 box x9 y9 w20 h20 left 3.0\n"
+        "5 box x9 y9 w20 h20 gone 3.0\n"
         "time 0.0-4.0\n"
     )
 
