@@ -8,7 +8,8 @@ are run-length encoded (:mod:`edgetwin.twin.mask`).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -110,6 +111,12 @@ class Masks:
 
     def __len__(self) -> int:
         return int(self.masks_nhw.shape[0])
+
+    def take(self, rows: Sequence[int] | NDArray[np.integer]) -> Self:
+        """Return the rows in the order given; columns that a subclass adds follow."""
+        index = np.asarray(rows, dtype=np.int64).reshape(-1)
+        columns = ((f.name, getattr(self, f.name)) for f in fields(self))
+        return replace(self, **{k: v[index] for k, v in columns if isinstance(v, np.ndarray)})
 
     @classmethod
     def empty(cls, height: int, width: int) -> Masks:

@@ -86,6 +86,15 @@ class Tracker:
         """Confirmed objects that are visible, by rising id."""
         return tuple(track for track in self.tracks if track.state == "visible")
 
+    def reported(self) -> tuple[Track, ...]:
+        """All objects that a twin should list, by rising id: those that left are remembered."""
+        return tuple(sorted([*self._tracks, *self._left], key=lambda track: track.id))
+
+    def forget(self) -> None:
+        """Drop every object, as after a change of picture size; ids are never used again."""
+        self._tracks, self._candidates, self._left = [], [], []
+        self._started = False
+
     def get(self, object_id: int) -> Track:
         """Return the confirmed object of this id.
 

@@ -1,0 +1,292 @@
+"""Frames in, twins out: the per-frame loop over detector, segmenter, depth and tracker.
+
+On keyframes everything is looked at anew; between them the masks of known objects follow,
+by the segmenter's memory where it is trained, else by prompting with predicted boxes. All
+memory is bounded: nothing grows with the length of the stream.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from ..twin.errors import InputError
+from ..twin.frame import Frame
+from ..twin.schema import FrameTwin
+from .bundle import Bundle
+from .depth import DepthEstimator
+from .detector import Detector
+from .domain import DomainWatch
+from .memory_bank import MemoryBank
+from .records import Detections, Masks
+from .segmenter import Segmenter
+from .timing import StageTime, Timings
+from .tracker import Tracker, TrackerConfig
+from .twins import DepthHold, frame_twin
+
+__all__ = ["DepthLike", "DetectorLike", "Perceiver", "PerceiverConfig", "SegmenterLike"]
+
+
+Follow = Literal["auto", "memory", "boxes"]
+
+
+class DetectorLike(Protocol):
+    """What the perceiver needs of a detector."""
+
+    def detect(
+        self, image_hw3: NDArray[np.uint8], vocabulary: Sequence[str] | None = None
+    ) -> Detections:
+        """Find the vocabulary's objects in a picture."""
+        ...
+
+
+class SegmenterLike(Protocol):
+    """What the perceiver needs of a segmenter; features are passed back as they came."""
+
+    def encode(self, image_hw3: NDArray[np.uint8]) -> Any:
+        """Encode a picture once for any number of prompts."""
+        ...
+
+    def from_boxes(self, features: Any, boxes_xyxy_n4: NDArray[np.float32]) -> Any:
+        """Return one mask per box: :class:`Masks` or a subclass with more columns."""
+        ...
+
+
+class DepthLike(Protocol):
+    """What the perceiver needs of a depth estimator."""
+
+    @property
+    def metric(self) -> bool:
+        """Whether depths are metres."""
+        ...
+
+    def depth_m(self, image_hw3: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Return depth of every pixel."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class PerceiverConfig:
+    """Policy of the loop; the thresholds were chosen on validation worlds.
+
+    ``keyframe_every`` 1 looks at every frame; with ``detect_between`` the detector looks at
+    every frame and only depth waits for keyframes. ``follow`` says how masks follow between
+    looks: by ``"memory"`` (at most ``memories`` frames of it), by ``"boxes"``, or ``"auto"``:
+    memory where the bundle's segmenter says that its memory is trained. ``scene_change`` is the mean absolute
+    difference of 32 × 32 grey copies (0–255) that makes a keyframe. ``max_side``: larger
+    frames are worked on at this size, because no bundled network sees more.
+    """
+
+    keyframe_every: int = 4
+    detect_between: bool = False
+    follow: Follow = "auto"
+    memories: int = 4
+    scene_change: float = 14.0
+    min_mask_score: float = 0.3
+    mask_overlap: float = 0.7
+    max_side: int = 640
+    tracker: TrackerConfig = field(default_factory=TrackerConfig)
+
+    def __post_init__(self) -> None:
+        if self.keyframe_every < 1 or self.max_side < 32:
+            raise InputError(
+                "expected keyframe_every >= 1 and max_side >= 32, "
+                f"got {self.keyframe_every} and {self.max_side}"
+            )
+
+
+class Perceiver:
+    """Turns the frames of one stream into twins, one after another.
+
+    ``vocabulary`` are the nouns to look for (None: all that the bundle was trained on).
+    ``detector``, ``segmenter`` and ``depth`` replace the bundle's own.
+
+    Not thread-safe; one perceiver per stream.
+
+    Raises:
+        ModelError: if the bundle lacks a network or its files do not match.
+    """
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        vocabulary: Sequence[str] | None = None,
+        *,
+        keyframe_every: int | None = None,
+        config: PerceiverConfig | None = None,
+        detector: DetectorLike | None = None,
+        segmenter: SegmenterLike | None = None,
+        depth: DepthLike | None = None,
+    ) -> None:
+        self.config = config or PerceiverConfig()
+        self.vocabulary = None if vocabulary is None else tuple(vocabulary)
+        self.detector: DetectorLike = detector or Detector(bundle)
+        self.segmenter: SegmenterLike = segmenter or Segmenter(bundle)
+        self.depth: DepthLike = depth or DepthEstimator(bundle)
+        self.tracker = Tracker(self.config.tracker)
+        self.keyframes = 0
+        self._every = self.config.keyframe_every if keyframe_every is None else keyframe_every
+        if self._every < 1:
+            raise InputError(f"expected keyframe_every >= 1, got {self._every}")
+        self._fov_deg = bundle.fov_deg
+        self._timings = Timings(
+            "encoder", "detector", "segmenter", "memory", "depth", "tracker", "total"
+        )
+        self._domain = DomainWatch(bundle.manifest.statistics)
+        self._hold = DepthHold()
+        self._bank = self._new_bank(bundle)
+        self._since_key = 0
+        self._thumb: NDArray[np.float32] | None = None
+        self._size_hw: tuple[int, int] | None = None
+
+    @property
+    def timings(self) -> dict[str, StageTime]:
+        """Recent milliseconds per stage; detector and depth run on keyframes only."""
+        return self._timings.summary()
+
+    @property
+    def domain_warning(self) -> str | None:
+        """One line if the video does not look like the bundle's training data, else None."""
+        return self._domain.warning
+
+    def observe(self, frame: Frame) -> FrameTwin:
+        """Perceive the next frame.
+
+        Raises:
+            InputError: if its time lies before the last frame's.
+            ModelError: if a network fails.
+        """
+        with self._timings.stage("total"):
+            image, scale = self._work_image(frame.image_hw3)
+            size_hw = image.shape[:2]
+            if self._size_hw not in (None, size_hw):
+                self._reset()  # another picture size is another scene
+            self._size_hw = size_hw
+            key = self._is_key(image)
+            with self._timings.stage("encoder"):
+                features = self.segmenter.encode(image)
+            if self._bank is not None:
+                self._bank.advance()
+            look = key or self.config.detect_between
+            if not look:
+                key = look = self._follow(features, frame.timestamp_s, size_hw)
+            if look:
+                self._look(image, features, frame.timestamp_s, size_hw)
+            if key:
+                self._measure(image)
+            self._since_key = 1 if key else self._since_key + 1
+            return frame_twin(frame, self.tracker.reported(), self._hold, scale, self._fov_deg)
+
+    # ---- what happens to a frame
+
+    def _look(
+        self, image: NDArray[np.uint8], features: Any, timestamp_s: float, size_hw: tuple[int, int]
+    ) -> None:
+        with self._timings.stage("detector"):
+            found = self.detector.detect(image, self.vocabulary)
+        with self._timings.stage("segmenter"):
+            masks = self.segmenter.from_boxes(features, found.boxes_xyxy_n4)
+            rows = self._distinct(found, masks)
+            found, masks = found.take(rows), masks.take(rows)
+        with self._timings.stage("tracker"):
+            ids = self.tracker.update(found, masks, timestamp_s, size_hw)
+        self._domain.observe(image, found)
+        if self._bank is not None:
+            known = [row for row, object_id in enumerate(ids) if object_id]
+            self._remember(features, masks.take(known), [ids[row] for row in known])
+
+    def _follow(self, features: Any, timestamp_s: float, size_hw: tuple[int, int]) -> bool:
+        """Let masks follow; True if an object was lost, which asks for a look at this frame."""
+        tracks = self.tracker.visible()
+        if not tracks:
+            return False
+        ids = [t.id for t in tracks]
+        with self._timings.stage("segmenter"):
+            if self._bank is not None:
+                assert isinstance(self.segmenter, Segmenter)
+                masks: Any = self.segmenter.propagate(features, self._bank, ids)
+            else:
+                height, width = size_hw
+                boxes = np.array([t.predicted_box(timestamp_s) for t in tracks], np.float32)
+                limit = np.array([width, height, width, height], np.float32)
+                masks = self.segmenter.from_boxes(features, np.clip(boxes, 0, limit))
+        with self._timings.stage("tracker"):
+            lost = self.tracker.follow(ids, masks, timestamp_s, size_hw, self.config.min_mask_score)
+        if self._bank is not None:
+            kept = [row for row, object_id in enumerate(ids) if object_id not in lost]
+            self._remember(features, masks.take(kept), [ids[row] for row in kept])
+        return bool(lost)
+
+    def _measure(self, image: NDArray[np.uint8]) -> None:
+        self.keyframes += 1
+        with self._timings.stage("depth"):
+            depth_hw = self.depth.depth_m(image)
+            self._hold.refresh(self.tracker.reported(), depth_hw, self.depth.metric)
+
+    def _remember(self, features: Any, masks: Any, ids: Sequence[int]) -> None:
+        """Store masks in the bank and forget what is not visible."""
+        assert self._bank is not None
+        assert isinstance(self.segmenter, Segmenter)
+        with self._timings.stage("memory"):
+            self.segmenter.remember(features, masks, self._bank, ids)
+        seen = {t.id for t in self.tracker.visible()}
+        self._bank.forget(set(self._bank.ids()) - seen)
+
+    # ---- pieces
+
+    def _new_bank(self, bundle: Bundle) -> MemoryBank | None:
+        trained = "segmenter" in bundle.manifest.networks and bool(
+            bundle.network("segmenter").config.get("memory", False)
+        )
+        if self.config.follow == "boxes" or (self.config.follow == "auto" and not trained):
+            return None
+        if not isinstance(self.segmenter, Segmenter):
+            if self.config.follow == "auto":
+                return None
+            raise InputError("expected the bundle's own segmenter to follow by memory")
+        return self.segmenter.new_bank(memories=self.config.memories)
+
+    def _work_image(self, image_hw3: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], float]:
+        """Return the picture to work on and how many frame pixels one of its pixels is wide."""
+        longest = max(image_hw3.shape[:2])
+        if longest <= self.config.max_side:
+            return image_hw3, 1.0
+        scale = longest / self.config.max_side
+        height, width = (max(1, round(s / scale)) for s in image_hw3.shape[:2])
+        small = cv2.resize(image_hw3, (width, height), interpolation=cv2.INTER_AREA)
+        return np.asarray(small, dtype=np.uint8), scale
+
+    def _reset(self) -> None:
+        self.tracker.forget()
+        self._thumb = None
+        if self._bank is not None:
+            self._bank.clear()
+
+    def _is_key(self, image: NDArray[np.uint8]) -> bool:
+        small = cv2.resize(image, (32, 32), interpolation=cv2.INTER_AREA)
+        thumb = cv2.cvtColor(small, cv2.COLOR_RGB2GRAY).astype(np.float32)
+        before, self._thumb = self._thumb, thumb
+        if before is None or self._since_key >= self._every:
+            return True
+        return float(np.abs(thumb - before).mean()) > self.config.scene_change
+
+    def _distinct(self, found: Detections, masks: Masks) -> NDArray[np.int64]:
+        """Rows whose mask is good and is not mostly that of a surer detection."""
+        areas = masks.masks_nhw.reshape(len(masks), -1).sum(axis=1)
+        kept: list[int] = []
+        for i in np.argsort(-found.scores_n, kind="stable").tolist():
+            if areas[i] == 0 or masks.scores_n[i] < self.config.min_mask_score:
+                continue
+            mine = masks.masks_nhw[i]
+            if all(
+                np.count_nonzero(mine & masks.masks_nhw[k])
+                <= self.config.mask_overlap * (areas[i] + areas[k]) / (1 + self.config.mask_overlap)
+                for k in kept
+            ):
+                kept.append(i)
+        return np.array(kept, dtype=np.int64)
