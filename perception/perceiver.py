@@ -277,7 +277,7 @@ class Perceiver:
 
     def _distinct(self, found: Detections, masks: Masks) -> NDArray[np.int64]:
         """Rows whose mask is good and is not mostly that of a surer detection."""
-        areas = masks.masks_nhw.reshape(len(masks), -1).sum(axis=1)
+        areas = masks.masks_nhw.sum(axis=(1, 2))
         kept: list[int] = []
         for i in np.argsort(-found.scores_n, kind="stable").tolist():
             if areas[i] == 0 or masks.scores_n[i] < self.config.min_mask_score:

@@ -1,0 +1,323 @@
+"""The perceiver on drawn pictures, with small classical vision in the networks' places.
+
+The "detector" finds patches of known colours, the "segmenter" thresholds inside a box, the
+"depth" reads brightness: all look at the pixels, so results can be computed by hand.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+
+from edgetwin.perception.bundle import Bundle, FrameStatistics, Manifest, embedded_dir, load_bundle
+from edgetwin.perception.domain import FEATURES, DomainWatch, features, fit_statistics
+from edgetwin.perception.perceiver import Perceiver, PerceiverConfig
+from edgetwin.perception.records import Detections, Masks
+from edgetwin.perception.timing import Timings
+from edgetwin.twin import mask as rle
+from edgetwin.twin.errors import InputError
+from edgetwin.twin.frame import Frame
+from edgetwin.twin.schema import FrameTwin, Intrinsics
+
+RED, BLUE = (200, 0, 0), (0, 0, 200)
+NAMES = {RED: ("mug", "red"), BLUE: ("bowl", "blue")}
+Box = tuple[int, int, int, int]
+Picture = np.ndarray[tuple[int, ...], np.dtype[np.uint8]]
+
+
+def bundle(statistics: FrameStatistics | None = None) -> Bundle:
+    manifest = Manifest(name="drawn", schema_version=1, fov_deg=90.0, statistics=statistics)
+    return Bundle(embedded_dir(), manifest)
+
+
+def picture(
+    *patches: tuple[tuple[int, int, int], Box], height: int = 64, width: int = 96
+) -> Picture:
+    image = np.full((height, width, 3), 40, np.uint8)
+    for color, (x0, y0, x1, y1) in patches:
+        image[y0:y1, x0:x1] = color
+    return image
+
+
+class Eyes:
+    """Detector, segmenter and depth in one; counts its calls."""
+
+    def __init__(self) -> None:
+        self.calls = {"detect": 0, "encode": 0, "boxes": 0, "depth": 0}
+        self.blind_to: set[str] = set()
+        self.metric = True
+
+    def detect(self, image_hw3: Picture, vocabulary: Sequence[str] | None = None) -> Detections:
+        self.calls["detect"] += 1
+        boxes, labels, colors = [], [], []
+        for color, (label, word) in NAMES.items():
+            ys, xs = np.nonzero((image_hw3 == color).all(axis=2))
+            if len(xs) and label not in self.blind_to and label in (vocabulary or [label]):
+                boxes.append([xs.min(), ys.min(), xs.max() + 1, ys.max() + 1])
+                labels.append(label)
+                colors.append(word)
+        n = len(labels)
+        return Detections(
+            np.array(boxes, np.float32).reshape(n, 4),
+            np.full(n, 0.9, np.float32),
+            tuple(labels),
+            tuple(colors),
+        )
+
+    def encode(self, image_hw3: Picture) -> Picture:
+        self.calls["encode"] += 1
+        return image_hw3
+
+    def from_boxes(self, image: Picture, boxes_xyxy_n4: np.ndarray) -> Masks:
+        """Take the colour in the middle of the box, and a margin of 4 px around the box."""
+        self.calls["boxes"] += 1
+        masks = np.zeros((len(boxes_xyxy_n4), *image.shape[:2]), bool)
+        scores = np.zeros(len(boxes_xyxy_n4), np.float32)
+        for mask, i, (x0, y0, x1, y1) in zip(
+            masks, range(len(masks)), boxes_xyxy_n4.round().astype(int), strict=True
+        ):
+            color = image[min((y0 + y1) // 2, 63), min((x0 + x1) // 2, 95)]
+            window = np.s_[max(y0 - 4, 0) : y1 + 4, max(x0 - 4, 0) : x1 + 4]
+            mask[window] = (image[window] == color).all(axis=2) & (color.max() > 40)
+            scores[i] = 0.9 if mask.any() else 0.0
+        return Masks(masks, scores)
+
+    def depth_m(self, image_hw3: Picture) -> np.ndarray:
+        self.calls["depth"] += 1
+        return np.where(image_hw3.max(axis=2) > 40, 0.5, 2.0).astype(np.float32)
+
+
+def perceiver(eyes: Eyes, every: int = 1, **kwargs: object) -> Perceiver:
+    config = PerceiverConfig(keyframe_every=every, scene_change=60.0, **kwargs)
+    return Perceiver(bundle(), config=config, detector=eyes, segmenter=eyes, depth=eyes)
+
+
+def play(p: Perceiver, pictures: list[Picture], dt: float = 0.1) -> list[FrameTwin]:
+    return [p.observe(Frame(k, k * dt, image)) for k, image in enumerate(pictures)]
+
+
+def test_every_field_of_an_object_by_hand() -> None:
+    twin = play(perceiver(Eyes()), [picture((RED, (10, 20, 30, 40)))])[0]
+    assert (twin.width, twin.height, twin.index, twin.timestamp_s) == (96, 64, 0, 0.0)
+    mug = twin.objects[1]
+    assert (mug.semantic_label, mug.attributes, mug.state) == ("mug", {"color": "red"}, "visible")
+    assert mug.box_xyxy == (10, 20, 30, 40)
+    assert mug.centroid == (20.0, 30.0)
+    assert mug.area == 400
+    assert mug.mask is not None
+    assert rle.decode(mug.mask)[20:40, 10:30].all()
+    assert mug.confidence == pytest.approx(0.9)
+    stats = mug.depth_stats
+    assert stats is not None
+    assert (stats.unit, stats.p5, stats.p50, stats.p95, stats.variance) == ("m", 0.5, 0.5, 0.5, 0)
+    assert mug.mean_depth == 0.5
+    # fov 90 degrees over 64 rows: f = 32 px; ((20 - 48) / 32 * 0.5, (30 - 32) / 32 * 0.5, 0.5)
+    assert mug.centroid_m == pytest.approx((-0.4375, -0.03125, 0.5))
+    camera = twin.intrinsics
+    assert camera is not None
+    assert (camera.fx, camera.fy, camera.cx, camera.cy) == pytest.approx((32, 32, 48, 32))
+
+
+def test_intrinsics_of_the_frame_win() -> None:
+    camera = Intrinsics(fx=100, fy=100, cx=0, cy=0)
+    p = perceiver(Eyes())
+    twin = p.observe(Frame(0, 0.0, picture((RED, (10, 20, 30, 40))), intrinsics=camera))
+    assert twin.objects[1].centroid_m == pytest.approx((0.1, 0.15, 0.5))
+    assert twin.intrinsics == camera
+
+
+def test_relative_depth_has_no_place_in_metres() -> None:
+    eyes = Eyes()
+    eyes.metric = False
+    mug = play(perceiver(eyes), [picture((RED, (10, 20, 30, 40)))])[0].objects[1]
+    assert mug.depth_stats is not None
+    assert mug.depth_stats.unit == "relative"
+    assert mug.centroid_m is None
+
+
+def test_following_between_keyframes() -> None:
+    """Every fourth frame is looked at; in between, masks follow a moving object exactly."""
+    eyes = Eyes()
+    p = perceiver(eyes, every=4)
+    twins = play(p, [picture((RED, (10 + 2 * k, 20, 30 + 2 * k, 40))) for k in range(9)])
+    assert eyes.calls == {"detect": 3, "encode": 9, "boxes": 9, "depth": 3}
+    assert p.keyframes == 3
+    for k, twin in enumerate(twins):
+        assert set(twin.objects) == {1}
+        assert twin.objects[1].box_xyxy == (10 + 2 * k, 20, 30 + 2 * k, 40)
+    assert twins[-1].objects[1].velocity[0] == pytest.approx(20.0, rel=0.01)
+    assert twins[-1].objects[1].velocity[1] == 0.0
+
+
+def test_detect_between_looks_at_every_frame() -> None:
+    eyes = Eyes()
+    p = perceiver(eyes, every=4, detect_between=True)
+    play(p, [picture((RED, (10, 20, 30, 40)))] * 8)
+    assert eyes.calls == {"detect": 8, "encode": 8, "boxes": 8, "depth": 2}
+
+
+def test_lost_object_is_looked_for_in_the_same_frame() -> None:
+    eyes = Eyes()
+    p = perceiver(eyes, every=10)
+    here, away = picture((RED, (10, 20, 30, 40))), picture((RED, (45, 20, 65, 40)))
+    twins = play(p, [here, here, away])
+    assert eyes.calls["detect"] == 2
+    assert twins[2].objects[1].state == "visible"
+    assert twins[2].objects[1].box_xyxy == (45, 20, 65, 40)
+
+
+def test_scene_change_makes_a_keyframe() -> None:
+    eyes = Eyes()
+    p = perceiver(eyes, every=10)
+    bright = np.full((64, 96, 3), 220, np.uint8)
+    play(p, [picture(), picture(), bright, bright])
+    assert eyes.calls["detect"] == 2
+
+
+def test_hidden_object_keeps_its_last_place_and_its_id() -> None:
+    """The blue bowl slides over the red mug and away again."""
+    bowl_at = [60, 40, 20, 6, 6, 20, 40, 60]
+    pictures = [picture((RED, (10, 20, 30, 40)), (BLUE, (x, 16, x + 30, 44))) for x in bowl_at]
+    twins = play(perceiver(Eyes()), pictures)
+    states = [twin.objects[1].state for twin in twins]
+    assert states[0] == states[1] == "visible"
+    assert states[3] == states[4] == "occluded"
+    assert states[-1] == "visible"
+    hidden = twins[4].objects[1]
+    assert hidden.mask is None
+    assert hidden.velocity == (0.0, 0.0)
+    assert hidden.last_seen == pytest.approx(0.2)
+    assert hidden.depth_stats is not None
+    assert {i for twin in twins for i in twin.objects} == {1, 2}
+    assert [twins[-1].objects[i].semantic_label for i in (1, 2)] == ["mug", "bowl"]
+
+
+def test_object_that_leaves_is_reported_as_left_and_forgotten_later() -> None:
+    pictures = [picture((RED, (max(x, 0), 20, max(x + 20, 0), 40))) for x in range(30, -31, -6)]
+    twins = play(perceiver(Eyes()), pictures + [picture()] * 3)
+    assert twins[-1].objects[1].state == "left"
+    p = perceiver(Eyes())
+    play(p, pictures)
+    late = p.observe(Frame(99, 30.0, picture()))
+    later = p.observe(Frame(100, 30.1, picture()))
+    assert (late.objects, later.objects) == ({}, {})
+
+
+def test_vocabulary_is_passed_on() -> None:
+    eyes = Eyes()
+    image = picture((RED, (10, 20, 30, 40)), (BLUE, (60, 16, 90, 44)))
+    p = Perceiver(bundle(), ["bowl"], detector=eyes, segmenter=eyes, depth=eyes)
+    twin = p.observe(Frame(0, 0.0, image))
+    assert [o.semantic_label for o in twin.objects.values()] == ["bowl"]
+
+
+def test_large_frames_are_worked_on_small_and_written_large() -> None:
+    eyes = Eyes()
+    image = np.kron(picture((RED, (10, 20, 30, 40))), np.ones((4, 4, 1), np.uint8))
+    twin = play(perceiver(eyes, max_side=96), [image])[0]
+    mug = twin.objects[1]
+    assert (twin.width, twin.height) == (384, 256)
+    assert mug.box_xyxy == (40, 80, 120, 160)
+    assert mug.centroid == (80.0, 120.0)
+    assert mug.area == 6400
+    assert mug.mask is not None
+    assert mug.mask.size == (256, 384)
+
+
+def test_change_of_picture_size_starts_anew_with_new_ids() -> None:
+    p = perceiver(Eyes())
+    p.observe(Frame(0, 0.0, picture((RED, (10, 20, 30, 40)))))
+    twin = p.observe(Frame(1, 0.1, picture((RED, (10, 20, 30, 40)), height=128)))
+    assert list(twin.objects) == [2]
+
+
+def test_timings_and_bounds() -> None:
+    p = perceiver(Eyes(), every=4)
+    play(p, [picture((RED, (10, 20, 30, 40)))] * 9)
+    timings = p.timings
+    assert timings["total"].runs == 9
+    assert timings["detector"].runs == timings["depth"].runs == 3
+    assert 0 < timings["total"].mean_ms <= timings["total"].p95_ms * 9
+    with pytest.raises(InputError, match="keyframe_every >= 1"):
+        PerceiverConfig(keyframe_every=0)
+    with pytest.raises(InputError, match="keyframe_every >= 1"):
+        Perceiver(bundle(), keyframe_every=0, detector=Eyes(), segmenter=Eyes(), depth=Eyes())
+
+
+def test_timings_history_is_bounded() -> None:
+    timings = Timings("a", "b")
+    for _ in range(1000):
+        with timings.stage("a"):
+            pass
+    summary = timings.summary()
+    assert list(summary) == ["a"]
+    assert summary["a"].runs == 1000
+    assert len(timings._recent["a"]) == 256
+
+
+# ---- foreign video
+
+
+def _noise(seed: int, low: int, high: int) -> Picture:
+    rng = np.random.default_rng(seed)
+    return rng.integers(low, high, (64, 64, 3)).astype(np.uint8)
+
+
+def test_domain_watch_warns_of_foreign_pictures_only() -> None:
+    statistics = fit_statistics(_noise(k, 80 + k % 7, 140) for k in range(40))
+    assert statistics.features == FEATURES
+    found = Eyes().detect(picture((RED, (10, 20, 30, 40))))
+    watch = DomainWatch(statistics)
+    assert watch.warning is None
+    watch.observe(_noise(99, 83, 140), found)
+    assert watch.warning is None
+    foreign = DomainWatch(statistics)
+    foreign.observe(_noise(99, 0, 255), found)
+    assert foreign.warning is not None
+    assert "\n" not in foreign.warning
+    assert "spreads from the training pictures" in foreign.warning
+
+
+def test_domain_watch_warns_of_unsure_detections() -> None:
+    measured = fit_statistics((_noise(k, 80 + k % 7, 140) for k in range(40)), min_confidence=0.5)
+    watch = DomainWatch(measured)
+    for k in range(3):
+        assert watch.warning is None
+        watch.observe(_noise(k, 82, 140), Detections.empty())
+    assert watch.warning is not None
+    assert "0.00 sure on average (expected 0.50" in watch.warning
+
+
+def test_statistics_of_another_version_are_left_alone() -> None:
+    other = FrameStatistics(features=("x",), mean=(0.0,), std=(1.0,), limit=0.1)
+    watch = DomainWatch(other)
+    watch.observe(_noise(0, 0, 255), Detections.empty())
+    assert watch.warning is None
+    with pytest.raises(InputError, match="at least 20 pictures"):
+        fit_statistics([_noise(0, 0, 9)])
+
+
+def test_features_by_hand() -> None:
+    values = dict(zip(FEATURES, features(np.full((64, 64, 3), 128, np.uint8)), strict=True))
+    assert values["lightness"] == pytest.approx(137, abs=1)  # L of mid grey, scaled to 255
+    assert {k: v for k, v in values.items() if k != "lightness"} == pytest.approx(
+        dict.fromkeys(FEATURES[1:], 0.0)
+    )
+
+
+# ---- the shipped networks
+
+
+@pytest.mark.skipif(
+    not (embedded_dir() / "segmenter_decoder.onnx").is_file(), reason="no embedded weights yet"
+)
+def test_embedded_bundle_perceives_any_picture() -> None:
+    shipped = load_bundle("embedded", device="cpu", threads=1)
+    p = Perceiver(shipped, keyframe_every=2)
+    rng = np.random.default_rng(0)
+    for k, shape in enumerate([(256, 256, 3)] * 3 + [(90, 160, 3)] * 2):
+        twin = p.observe(Frame(k, k / 8, rng.integers(0, 255, shape).astype(np.uint8)))
+        assert (twin.height, twin.width) == shape[:2]
+    assert p.timings["total"].runs == 5
