@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 import av
 import av.error
@@ -79,8 +79,8 @@ class MasksJsonSink:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._frames = 0
-        with writing(path):
-            self._file: TextIO = path.open("w", encoding="utf-8")
+        with writing(path):  # unbuffered: what cannot be written is known at once
+            self._file = path.open("wb", buffering=0)
 
     def write(self, twin: FrameTwin) -> None:
         """Append one frame."""
@@ -98,8 +98,8 @@ class MasksJsonSink:
                     "width": twin.width,
                     "height": twin.height,
                 }
-                self._file.write(json.dumps(head)[:-1] + ', "frames": [\n')
-            self._file.write((",\n" if self._frames else "") + json.dumps(row))
+                self._put(json.dumps(head)[:-1] + ', "frames": [\n')
+            self._put((",\n" if self._frames else "") + json.dumps(row))
         self._frames += 1
 
     def close(self) -> None:
@@ -107,9 +107,14 @@ class MasksJsonSink:
         with writing(self.path):
             try:
                 empty = '{"version": 1, "frames": ['
-                self._file.write("\n]}\n" if self._frames else empty + "]}\n")
+                self._put("\n]}\n" if self._frames else empty + "]}\n")
             finally:
                 self._file.close()
+
+    def _put(self, text: str) -> None:
+        rest = memoryview(text.encode())
+        while rest:
+            rest = rest[self._file.write(rest) or 0 :]
 
 
 def index_picture(twin: FrameTwin, ids: set[int]) -> NDArray[np.uint8]:
