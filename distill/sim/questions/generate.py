@@ -1,0 +1,220 @@
+"""Questions on a window: draw a program, keep it if it is well posed, word it, write its chain."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from ....twin.motion import event_s
+from ....twin.tools import run_plan
+from ....twin.window import TwinWindow
+from ..catalogue import WILD
+from .chains import answer_of, chain
+from .evaluate import Bench
+from .families import Split, held_out_skeleton
+from .language import Form, render
+from .programs import (
+    PICKS,
+    Category,
+    Node,
+    Plan,
+    category_of,
+    compile_plan,
+    level_of,
+    skeleton_of,
+    walk,
+)
+from .sampling import EVENTS, Scene, draw_program
+
+__all__ = ["CATEGORIES", "Maker", "Question", "questions", "scene_of"]
+
+CATEGORIES: tuple[Category, ...] = ("semantic", "spatial", "temporal")
+Novelty = Literal["seen", "unseen"]
+
+_NONE_SHARE = 0.09
+_SEVERAL_SHARE = 0.20
+_MOST_IDS = 4
+_TRIES = 60
+_MAX_STEPS = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A question with its program, its true answer and the reference chain.
+
+    ``ids`` are the true answer, ascending; ``answer_ref`` is ``$k`` or ``none``; ``results`` is
+    what :func:`~edgetwin.twin.tools.render_results` writes. ``wording`` is ``unseen`` if a
+    phrasing is held out of training, ``composition`` if the skeleton is.
+    """
+
+    text: str
+    category: Category
+    level: int
+    form: Form
+    families: tuple[str, ...]
+    skeleton: str
+    plan: Plan
+    results: str
+    answer_ref: str
+    ids: tuple[int, ...]
+    rationale: str
+    wording: Novelty
+    composition: Novelty
+
+
+def scene_of(window: TwinWindow, vocabulary: Sequence[str] = ()) -> Scene:
+    """What the grammar needs to know of a window."""
+    objects = [window.latest(i) for i in window.ids()]
+    nouns = tuple(o.semantic_label for o in objects)
+    colours = tuple(c for o in objects if (c := o.attributes.get("color")))
+    busy = tuple(
+        o.semantic_label
+        for o in objects
+        if any(event_s(window, o.id, event) is not None for event in EVENTS)
+    )
+    return Scene(nouns, colours, busy, tuple(vocabulary) or WILD, len(window.frames) < 2)
+
+
+class Maker:
+    """Makes questions for one window; its jittered copies and memo are shared by all of them."""
+
+    def __init__(
+        self,
+        window: TwinWindow,
+        rng: random.Random,
+        split: Split = "train",
+        vocabulary: Sequence[str] = (),
+    ) -> None:
+        self.window, self.rng, self.split = window, rng, split
+        self.scene = scene_of(window, vocabulary)
+        self.bench = Bench(window, rng)
+        self._asked: set[Node] = set()
+
+    def make(self, category: Category, level: int, unseen: bool = False) -> Question | None:
+        """A question of this category and level, or None if the window affords none.
+
+        ``unseen`` asks for a wording that holds a phrasing kept out of training.
+        """
+        wanted = self._wanted_count()
+        for attempt in range(_TRIES):
+            node = draw_program(self.scene, self.rng, category, level)
+            if node is None or node in self._asked or not self._fits(node, wanted, attempt):
+                continue
+            self._asked.add(node)
+            return self._question(node, unseen)
+        return None
+
+    def _wanted_count(self) -> int:
+        draw = self.rng.random()
+        return 0 if draw < _NONE_SHARE else 2 if draw < _NONE_SHARE + _SEVERAL_SHARE else 1
+
+    def _fits(self, node: Node, wanted: int, attempt: int) -> bool:
+        """Whether the answer's size is the wanted one and the question is worth asking."""
+        ids = self.bench.true.ids(node)
+        size = min(len(ids), 2)
+        if size != wanted and not (attempt > _TRIES // 2 and size == 1):
+            return False
+        reserved = held_out_skeleton(skeleton_of(node), level_of(node))
+        if reserved not in ("train", self.split) or len(compile_plan(node)) > _MAX_STEPS:
+            return False
+        return (
+            len(ids) < len(self.window.ids())
+            and len(ids) <= _MOST_IDS
+            and self._is_meaningful(node)
+            and self.bench.is_well_posed(node)
+        )
+
+    def _is_meaningful(self, node: Node) -> bool:
+        """No part that repeats, contradicts or does nothing."""
+        for part in walk(node):
+            if part.sub is None:
+                continue
+            sub, ids = self.bench.true.ids(part.sub), self.bench.true.ids(part)
+            if part.op in PICKS and (len(sub) < 2 or part.k > len(sub)) and self.rng.random() < 0.9:
+                return False
+            if part.op in ("not", "or") and len(ids) == len(sub):
+                return False
+            if part.op not in ("not", "or") and len(ids) == len(sub) and self.rng.random() < 0.6:
+                return False
+            if part.op == "and" and part.sub == part.other:
+                return False
+            if not ids and part is not node and self.rng.random() < 0.7:
+                return False
+            if not _is_new(part):
+                return False
+        return True
+
+    def _question(self, node: Node, unseen: bool) -> Question:
+        plan = compile_plan(node)
+        results = run_plan(plan, self.window)
+        steps = chain(node, results)
+        wording = render(node, self.bench.many(node), self.rng, self.split, unseen)
+        value = results[-1].value
+        assert isinstance(value, list)
+        skeleton, level = skeleton_of(node), level_of(node)
+        held = held_out_skeleton(skeleton, level) != "train"
+        return Question(
+            text=wording.text,
+            category=category_of(node),
+            level=level,
+            form=wording.form,
+            families=wording.families,
+            skeleton=skeleton,
+            plan=plan,
+            results=steps.results,
+            answer_ref=answer_of(results),
+            ids=tuple(sorted(i for i in value if isinstance(i, int))),
+            rationale=steps.rationale,
+            wording="unseen" if wording.unseen else "seen",
+            composition="unseen" if held else "seen",
+        )
+
+
+_STATES = ("moved", "still", "appeared", "disappeared", "not")
+
+
+def _is_new(part: Node) -> bool:
+    """Whether a filter is of another kind than the ones below it, and its anchor another set."""
+    below = part.sub
+    while below is not None:
+        if part.op in _STATES and below.op in _STATES and "not" not in (part.op, below.op):
+            return False
+        if part.op == below.op and part.op not in ("or", "and") and part.other == below.other:
+            return False
+        if part.op == below.op == "not":
+            return False
+        below = below.sub
+    return part.sub != part.other
+
+
+def questions(
+    window: TwinWindow,
+    rng: random.Random,
+    n: int,
+    split: Split = "train",
+    levels: Sequence[int] = (1, 2, 3, 4),
+    vocabulary: Sequence[str] = (),
+) -> list[Question]:
+    """Up to ``n`` questions on one window, balanced over category and level in random order.
+
+    Still windows get no temporal questions. In val and test about half of the wordings are
+    unseen. ``vocabulary`` are the nouns that absent things are drawn from (default: all 24).
+    Fewer than ``n`` come back where the window does not afford more.
+    """
+    maker = Maker(window, rng, split, vocabulary)
+    kinds = CATEGORIES[:2] if maker.scene.still else CATEGORIES
+    cells = [(category, level) for category in kinds for level in levels]
+    made: list[Question] = []
+    left: list[tuple[Category, int]] = []
+    for _ in range(3 * n):
+        if len(made) == n:
+            break
+        if not left:  # every cell once before any twice
+            left = rng.sample(cells, len(cells))
+        category, level = left.pop()
+        question = maker.make(category, level, unseen=split != "train" and rng.random() < 0.5)
+        if question is not None:
+            made.append(question)
+    return made
