@@ -42,6 +42,8 @@ def build_grammar(
     schemas = list(schemas)
     steps = max(1, min(max_steps, MAX_STEPS))
     lines = [
+        # Without this, llguidance feeds forced text by its own tokens, not by those learnt.
+        '%llguidance {"no_forcing": true}',
         "start: plan | answer",
         f'plan: reason "<plan>[" {_sequence(steps)} "]</plan>"',
         'answer: reason? "<answer>" body "</answer>"',

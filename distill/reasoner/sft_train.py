@@ -175,8 +175,8 @@ def train(
     data_dir = data_dir or Path("runs/data/reasoner")
     producer = produce.start(data_dir / "train", seed)
     try:
-        produce.wait(data_dir / "train", chunks=2)
-        held_out = produce.validation(data_dir / "val")
+        produce.wait(data_dir / "train", count=3)
+        held_out = produce.validation()
         tokenizer = _tokenizer(work_dir, data_dir / "train", settings)
         trainer = Trainer(tokenizer, data_dir / "train", settings, device)
         if (work_dir / "last" / "place.json").exists():

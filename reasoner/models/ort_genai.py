@@ -67,14 +67,28 @@ class OrtGenAiModel:
                 "ask about a shorter window or fewer objects"
             )
         kept = 0
-        if self._generator is None or grammar != self._grammar:
-            self._generator, self._grammar = self._start(grammar), grammar
-        else:
-            held = self._generator.get_sequence(0).tolist()
-            kept = _common(held, tokens[:-1])
-            self._generator.rewind_to(kept)
-        self._generator.append_tokens(tokens[kept:])
+        try:
+            if self._generator is None or grammar != self._grammar:
+                self._generator, self._grammar = self._start(grammar), grammar
+            else:
+                held = self._generator.get_sequence(0).tolist()
+                kept = _common(held, tokens[:-1])
+                self._generator.rewind_to(kept)
+            self._generator.append_tokens(tokens[kept:])
+        except RuntimeError as error:
+            raise self.failed("reading the prompt", error) from error
         return _Generation(self, self._generator, len(tokens), kept)
+
+    @property
+    def guided(self) -> bool:
+        """Whether the live generation is held to a grammar."""
+        return self._grammar is not None
+
+    def failed(self, doing: str, error: RuntimeError) -> ModelError:
+        """The runtime's failure as ours; the live generation is dropped."""
+        self._generator = self._grammar = None
+        first = str(error).splitlines()[0][:200] if str(error) else "no reason"
+        return ModelError(f"expected ONNX Runtime GenAI to go on while {doing}, got: {first}")
 
     def encode(self, text: str) -> list[int]:
         """Token ids of a text."""
@@ -106,25 +120,38 @@ class _Generation:
         generator, ends = self._generator, self._ends(stops)
         tokens: list[int] = []
         end: End = "length"
-        while len(tokens) < max_tokens:
-            if generator.is_done():
-                end = "eos"
-                break
-            generator.generate_next_token()
-            tokens.append(int(generator.get_next_tokens()[0]))
-            if tokens[-1] in ends:
-                end = "stop"
-                break
-            if time.monotonic() >= deadline_s:
-                end = "time"
-                break
+        try:
+            while len(tokens) < max_tokens:
+                generator.generate_next_token()
+                if generator.is_done():
+                    end = "eos"
+                    break
+                tokens.append(int(generator.get_next_tokens()[0]))
+                if tokens[-1] in ends:
+                    end = "stop"
+                    self._end_guidance()
+                    break
+                if time.monotonic() >= deadline_s:
+                    end = "time"
+                    break
+        except RuntimeError as error:
+            raise self._model.failed("generating", error) from error
         return Piece(self._model.decode(tokens), len(tokens), end)
+
+    def _end_guidance(self) -> None:
+        """Let the grammar take its end mark (it stays out of the sequence), so that it restarts."""
+        if self._model.guided and not self._generator.is_done():
+            self._generator.generate_next_token()
+            self._generator.is_done()  # asking is what restarts the grammar after its end mark
 
     def append(self, text: str) -> int:
         """See :class:`~.base.Generation`."""
         self._own()
         tokens = self._model.encode(text)
-        self._generator.append_tokens(tokens)
+        try:
+            self._generator.append_tokens(tokens)
+        except RuntimeError as error:
+            raise self._model.failed("appending results", error) from error
         return len(tokens)
 
     def _own(self) -> None:

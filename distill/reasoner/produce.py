@@ -1,0 +1,122 @@
+"""Training data for the reasoner, made ahead of the training loop by a process of its own.
+
+Chunk i holds the questions of worlds ``100 i … 100 i + 99``: three quarters cell, one quarter
+wild; a third of the twins carries perception's noise; one in six is a still picture and one in
+four a part of its clip. ``python -m edgetwin.distill.reasoner.produce runs/data/reasoner/train``
+"""
+
+from __future__ import annotations
+
+import random
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from ...twin.errors import InputError
+from ...twin.text import describe
+from ...twin.window import TwinWindow
+from ..sim.catalogue import CELL, WILD
+from ..sim.questions.chains import plan_json
+from ..sim.questions.generate import Question as Asked
+from ..sim.questions.generate import questions
+from ..sim.questions.noise import noisy_window
+from ..sim.truth import true_window
+from ..sim.worlds import World
+from .records import Example, Question, chunks, write
+from .score import HeldOut
+
+__all__ = ["CHUNK", "example", "produce", "start", "training_window", "validation", "wait"]
+
+CHUNK = 100  # twins in a chunk: about fifteen seconds of work
+PER_TWIN = 24
+_VAL_SEED = 1_000_000
+_WILD_SHARE, _NOISY_SHARE, _STILL_SHARE, _PART_SHARE = 0.25, 1 / 3, 1 / 6, 1 / 4
+
+
+def training_window(seed: int) -> TwinWindow:
+    """The twin of a training world, as described above; deterministic in the seed."""
+    rng = random.Random(f"reasoner {seed}")
+    tier = "wild" if rng.random() < _WILD_SHARE else "cell"
+    window = true_window(World(seed, tier), render=False)
+    draw = rng.random()
+    if draw < _STILL_SHARE:
+        window = TwinWindow([rng.choice(window.frames)])
+    elif draw < _STILL_SHARE + _PART_SHARE:
+        first = rng.randrange(len(window) // 2)
+        window = TwinWindow(window.frames[first : first + rng.randint(6, len(window) - first)])
+    if rng.random() < _NOISY_SHARE:
+        window = noisy_window(window, rng, nouns=CELL if tier == "cell" else WILD)
+    return window
+
+
+def example(seed: int, count: int = PER_TWIN) -> Example | None:
+    """A training world's questions; None if its window holds too little to ask about."""
+    window = training_window(seed)
+    if len(window.ids()) < 2:
+        return None
+    asked = questions(window, random.Random(f"questions {seed}"), count)
+    items = tuple(as_record(question) for question in asked)
+    return Example(seed, describe(window), items) if items else None
+
+
+def as_record(asked: Asked) -> Question:
+    """A generated question as training text."""
+    plan = plan_json(asked.plan)
+    return Question(
+        asked.text, asked.rationale, plan, asked.results, asked.answer_ref, asked.level
+    )
+
+
+def produce(folder: Path, last_chunk: int) -> None:
+    """Write the chunks that are not there yet, up to ``last_chunk``."""
+    for number in range(last_chunk):
+        path = folder / f"chunk_{number:05d}.jsonl"
+        if not path.exists():
+            seeds = range(number * CHUNK, (number + 1) * CHUNK)
+            write(path, [made for seed in seeds if (made := example(seed)) is not None])
+
+
+def start(folder: Path, last_chunk: int = 60) -> subprocess.Popen[bytes] | None:
+    """Run :func:`produce` in the background; None if every chunk is there."""
+    if len(chunks(folder)) >= last_chunk:
+        return None
+    command = [sys.executable, "-m", __name__, str(folder), str(last_chunk)]
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "produce.log").open("ab") as log:
+        return subprocess.Popen(command, stdout=log, stderr=log)
+
+
+def wait(folder: Path, count: int, seconds: float = 300.0) -> None:
+    """Wait until ``count`` chunks are there.
+
+    Raises:
+        InputError: if they do not come in time.
+    """
+    deadline = time.monotonic() + seconds
+    while len(chunks(folder)) < count:
+        if time.monotonic() > deadline:
+            raise InputError(
+                f"expected {count} chunks in {folder} within {seconds:g} s, "
+                f"got {len(chunks(folder))}; see produce.log there"
+            )
+        time.sleep(0.5)
+
+
+def validation(worlds: int = 40, per_world: int = 8, tier: str = "cell") -> list[HeldOut]:
+    """Held-out questions on true twins of validation worlds.
+
+    Groups: ``seen`` wording and composition, ``wording`` unseen, ``composition`` unseen.
+    """
+    found = []
+    for seed in range(_VAL_SEED, _VAL_SEED + worlds):
+        window = true_window(World(seed, "wild" if tier == "wild" else "cell"), render=False)
+        for asked in questions(window, random.Random(f"val {seed}"), per_world, split="val"):
+            group = "composition" if asked.composition == "unseen" else "seen"
+            group = "wording" if asked.wording == "unseen" else group
+            found.append(HeldOut(window, asked.text, asked.ids, asked.level, group))
+    return found
+
+
+if __name__ == "__main__":
+    produce(Path(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else 60)
