@@ -1,0 +1,108 @@
+"""Tables of figures: one shape for the terminal, for Markdown and for JSON."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table as RichTable
+
+from ...twin.errors import InputError, OutputError
+
+__all__ = ["Table", "machine", "replace_section", "show", "write_json"]
+
+Cell = str | int | float | None
+
+
+@dataclass(frozen=True)
+class Table:
+    """Measured figures: ``rows`` hold one cell per column; None prints as a dash."""
+
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[Cell, ...], ...]
+    notes: tuple[str, ...] = field(default=())
+
+    def __post_init__(self) -> None:
+        for row in self.rows:
+            if len(row) != len(self.columns):
+                raise InputError(
+                    f"expected {len(self.columns)} cells in a row of {self.title!r}, got {len(row)}"
+                )
+
+    def markdown(self) -> str:
+        """The table as GitHub Markdown, its notes below."""
+        lines = [f"**{self.title}**", "", "| " + " | ".join(self.columns) + " |"]
+        lines.append("|---" + "|---:" * (len(self.columns) - 1) + "|")
+        lines += ["| " + " | ".join(_text(cell) for cell in row) + " |" for row in self.rows]
+        return "\n".join([*lines, *(f"\n{note}" for note in self.notes)])
+
+
+def show(tables: Sequence[Table], console: Console | None = None) -> None:
+    """Print tables to the terminal."""
+    console = console or Console()
+    for table in tables:
+        rich = RichTable(title=table.title, title_justify="left")
+        for k, column in enumerate(table.columns):
+            rich.add_column(column, justify="left" if k == 0 else "right")
+        for row in table.rows:
+            rich.add_row(*(_text(cell) for cell in row))
+        console.print(rich)
+        for note in table.notes:
+            console.print(note, style="dim", highlight=False)
+
+
+def write_json(tables: Sequence[Table], path: Path, **context: object) -> None:
+    """Write tables with their context (machine, model hashes, command) as JSON.
+
+    Raises:
+        OutputError: if the file cannot be written.
+    """
+    record = {"machine": machine(), **context, "tables": [asdict(table) for table in tables]}
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(record, indent=1, default=str) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise OutputError(f"cannot write {path}: {error}; choose another -o folder") from error
+
+
+def replace_section(path: Path, marker: str, text: str) -> None:
+    """Replace what stands between ``<!-- marker:begin -->`` and ``<!-- marker:end -->``.
+
+    Raises:
+        InputError: if the file lacks the two markers.
+    """
+    begin, end = f"<!-- {marker}:begin -->", f"<!-- {marker}:end -->"
+    old = path.read_text(encoding="utf-8")
+    if old.count(begin) != 1 or old.count(end) != 1 or old.index(begin) > old.index(end):
+        raise InputError(f"expected {begin} before {end} once in {path}: add the two lines")
+    head, rest = old.split(begin)
+    tail = rest.split(end)[1]
+    path.write_text(f"{head}{begin}\n{text.strip()}\n{end}{tail}", encoding="utf-8")
+
+
+def machine() -> str:
+    """This machine in words: processor, cores in use, operating system."""
+    name = platform.processor() or platform.machine()
+    try:
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith(("model name", "Model")):
+                name = line.split(":", 1)[1].strip()
+                break
+    except OSError:
+        pass
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return f"{name}, {cores} cores, {platform.system()} {platform.machine()}"
+
+
+def _text(cell: Cell) -> str:
+    if cell is None:
+        return "–"
+    if isinstance(cell, float):
+        return f"{cell:.3f}" if abs(cell) < 10 else f"{cell:.1f}"
+    return str(cell)
