@@ -1,3 +1,93 @@
-"""EdgeTwin: a video stream as a live digital twin, questions about it answered with masks."""
+"""EdgeTwin: a video stream as a live digital twin, questions about it answered with masks.
+
+The names below are the public interface; each is imported when it is first used, so that
+``import edgetwin`` costs nothing and never loads torch.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .deploy.models import Models, load_models
+    from .deploy.run import RunReport, run
+    from .deploy.stream.source import Source, open_source
+    from .perception.bundle import load_bundle
+    from .perception.perceiver import Perceiver
+    from .reasoner.answer import Answer
+    from .reasoner.rollout import Reasoner
+    from .twin.errors import (
+        EdgeTwinError,
+        InputError,
+        MissingExtraError,
+        ModelError,
+        OutputError,
+        ProtocolError,
+        QueryError,
+        SchemaError,
+        SourceError,
+        StoreError,
+        ToolError,
+    )
+    from .twin.frame import Frame
+    from .twin.schema import FrameTwin, ObjectTwin, Rle
+    from .twin.store import TwinStore
+    from .twin.window import TwinWindow
 
 __version__ = "0.1.0"
+
+__all__ = [
+    "Answer",
+    "EdgeTwinError",
+    "Frame",
+    "FrameTwin",
+    "InputError",
+    "MissingExtraError",
+    "ModelError",
+    "Models",
+    "ObjectTwin",
+    "OutputError",
+    "Perceiver",
+    "ProtocolError",
+    "QueryError",
+    "Reasoner",
+    "Rle",
+    "RunReport",
+    "SchemaError",
+    "Source",
+    "SourceError",
+    "StoreError",
+    "ToolError",
+    "TwinStore",
+    "TwinWindow",
+    "load_bundle",
+    "load_models",
+    "open_source",
+    "run",
+]
+
+_HOMES = {
+    "deploy.models": ("Models", "load_models"),
+    "deploy.run": ("RunReport", "run"),
+    "deploy.stream.source": ("Source", "open_source"),
+    "perception.bundle": ("load_bundle",),
+    "perception.perceiver": ("Perceiver",),
+    "reasoner.answer": ("Answer",),
+    "reasoner.rollout": ("Reasoner",),
+    "twin.frame": ("Frame",),
+    "twin.schema": ("FrameTwin", "ObjectTwin", "Rle"),
+    "twin.store": ("TwinStore",),
+    "twin.window": ("TwinWindow",),
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f".{_HOME_OF.get(name, 'twin.errors')}", __name__), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, "__version__"])

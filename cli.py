@@ -171,14 +171,35 @@ def distill_embedded(
         list[str] | None,
         typer.Option("--net", help="detector, segmenter, depth or reasoner; all when left out."),
     ] = None,
-    minutes: Annotated[float, typer.Option(min=0.1, help="Training time per network.")] = 30.0,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    minutes: Annotated[
+        float, typer.Option(min=0.1, help="Training time of all networks together.")
+    ] = 120.0,
+    device: Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="Where.")] = "auto",
+    data: Annotated[Path, typer.Option(help="Folder for rendered data.")] = Path("runs/data"),
+    work: Annotated[Path, typer.Option(help="Folder for checkpoints.")] = Path("runs/embedded"),
+    recipe: Annotated[
+        Path | None, typer.Option(help="YAML; the package's own if left out.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed of data order and first weights.")] = 0,
 ) -> None:
-    """Train the embedded set: render ahead, train, validate, export, keep what is better."""
+    """Train the embedded set: render ahead, train, validate, export, keep what is better.
+
+    Stopped at any moment, the same command goes on where it was.
+    """
     with _extra("train"):
         from .distill.embedded import distill_embedded as train
 
-        train(net or None, minutes=minutes, device=device)
+        outcomes = train(
+            net or None,
+            minutes=minutes,
+            device=device,
+            data=data,
+            work=work,
+            recipe=recipe,
+            seed=seed,
+        )
+    for outcome in outcomes:
+        print(outcome)
 
 
 @eval_app.command("twinbench")

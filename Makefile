@@ -1,0 +1,63 @@
+# Two commands: `make run` (device packages only, no torch) and `make test` (everything).
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DELETE_ON_ERROR:
+
+VENV ?= .venv
+OUT ?= out
+# The first Python from 3.11 to 3.14 that runs; override with `make run PYTHON=python3.12`.
+PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 /usr/bin/python3; do \
+	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 14))' 2>/dev/null \
+	&& echo $$p && break; done)
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+DEVICE := $(VENV)/.installed-device
+TRAIN := $(VENV)/.installed-test
+WORKERS ?= 2
+
+.PHONY: run test check lint bench clean
+
+run: $(DEVICE)
+	@$(BIN)/edgetwin run examples/affordance.mp4 -q "What could I cut paper with?" -o $(OUT)/affordance
+	@echo
+	@$(BIN)/edgetwin run examples/spatial.mp4 -q "What is in the yellow pan?" -o $(OUT)/spatial
+	@echo
+	@$(BIN)/edgetwin run examples/temporal.mp4 -q "Which object came in during the video?" -o $(OUT)/temporal
+	@echo
+	@echo "Now open $(OUT)/affordance/overlay.mp4, $(OUT)/spatial/overlay.mp4 and $(OUT)/temporal/overlay.mp4"
+
+test: lint
+	$(BIN)/pytest -n $(WORKERS)
+
+check: test
+
+lint: $(TRAIN)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	@mkdir -p .types && ln -sfn .. .types/edgetwin
+	MYPYPATH=.types $(BIN)/mypy -p edgetwin
+
+# Figures of this machine, written into README.
+bench: $(TRAIN)
+	$(BIN)/edgetwin bench examples/*.mp4 --repeat 3 -o $(OUT)/bench.json --write-readme README.md
+	$(BIN)/edgetwin eval twinbench -o $(OUT)/twinbench.json --write-readme README.md
+
+clean:
+	rm -rf $(OUT) build dist .types .mypy_cache .ruff_cache .pytest_cache
+
+$(BIN)/python:
+	@test -n "$(PYTHON)" || { echo "error: Python 3.11 to 3.14 is needed and none was found: install one, or name it: make PYTHON=/path/to/python3" >&2; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+
+$(DEVICE): pyproject.toml | $(BIN)/python
+	$(PIP) --editable .
+	@touch $@
+
+# torch first, by its exact version: where an index offers a CPU build under it, that is taken.
+$(TRAIN): pyproject.toml | $(BIN)/python
+	$(PIP) torch==2.13.0
+	$(PIP) --editable '.[train,viz,test]'
+	@ldconfig -p | grep -q libEGL.so.1 || { test "$$(id -u)" = 0 && command -v apt-get >/dev/null \
+	&& apt-get update -qq && apt-get install -y -qq libegl1 libgl1-mesa-dri; } \
+	|| echo "note: no libEGL here, so the simulator's tests will be skipped (apt-get install libegl1 libgl1-mesa-dri)"
+	@touch $(DEVICE) $@
