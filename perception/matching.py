@@ -122,11 +122,17 @@ def visible_cost(track: Track, look: Look, j: int) -> float:
 
 
 def hidden_cost(track: Track, look: Look, j: int, reach_fraction: float) -> float:
-    """Cost of a hidden track reappearing as detection j: name first, then place, then size."""
-    if track.labels.share(look.found.labels[j]) < 0.3:
-        return float("inf")
+    """Cost of a hidden track reappearing as detection j: name first, then place, then size.
+
+    Another colour is another object; another noun is too, unless the place is the same.
+    """
     color = look.found.colors[j]
     if color is not None and track.colors.weights and track.colors.share(color) < 0.25:
+        return float("inf")
+    pair = np.stack([track.predicted_box(look.timestamp_s), look.boxes[j]]).astype(np.float32)
+    if track.state != "left" and box_iou(pair[:1], pair[1:])[0, 0] > 0.5:
+        return visible_cost(track, look, j)
+    if track.labels.share(look.found.labels[j]) < 0.3:
         return float("inf")
     gap = float(np.hypot(*(look.centroids[j] - track.centroid - track.shift(look.timestamp_s))))
     reach = max(reach_fraction * look.diagonal, track.size)

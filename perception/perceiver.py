@@ -27,6 +27,7 @@ from .records import Detections, Masks
 from .segmenter import Segmenter
 from .timing import StageTime, Timings
 from .tracker import Tracker, TrackerConfig
+from .tracks import Track
 from .twins import DepthHold, frame_twin
 
 __all__ = ["DepthLike", "DetectorLike", "Perceiver", "PerceiverConfig", "SegmenterLike"]
@@ -195,6 +196,9 @@ class Perceiver:
             found, masks = found.take(rows), masks.take(rows)
         with self._timings.stage("tracker"):
             ids = self.tracker.update(found, masks, timestamp_s, size_hw)
+        missed = self.tracker.missed()
+        if missed:  # the mask at its place may show that the detector only overlooked it
+            self._follow_boxes(missed, features, timestamp_s, size_hw)
         self._domain.observe(image, found)
         if self._bank is not None:
             known = [row for row, object_id in enumerate(ids) if object_id]
@@ -205,22 +209,37 @@ class Perceiver:
         tracks = self.tracker.visible()
         if not tracks:
             return False
-        ids = [t.id for t in tracks]
+        if self._bank is None:
+            return self._follow_boxes(tracks, features, timestamp_s, size_hw)
+        known = self._bank.ids()
+        ids = [t.id for t in tracks if t.id in known]
         with self._timings.stage("segmenter"):
-            if self._bank is not None:
-                assert isinstance(self.segmenter, Segmenter)
-                masks: Any = self.segmenter.propagate(features, self._bank, ids)
-            else:
-                height, width = size_hw
-                boxes = np.array([t.predicted_box(timestamp_s) for t in tracks], np.float32)
-                limit = np.array([width, height, width, height], np.float32)
-                masks = self.segmenter.from_boxes(features, np.clip(boxes, 0, limit))
+            assert isinstance(self.segmenter, Segmenter)
+            masks = self.segmenter.propagate(features, self._bank, ids)
         with self._timings.stage("tracker"):
-            lost = self.tracker.follow(ids, masks, timestamp_s, size_hw, self.config.min_mask_score)
-        if self._bank is not None:
-            kept = [row for row, object_id in enumerate(ids) if object_id not in lost]
-            self._remember(features, masks.take(kept), [ids[row] for row in kept])
+            least = self.config.min_mask_score
+            lost = self.tracker.follow(ids, masks, timestamp_s, size_hw, least)
+        kept = [row for row, object_id in enumerate(ids) if object_id not in lost]
+        self._remember(features, masks.take(kept), [ids[row] for row in kept])
         return bool(lost)
+
+    def _follow_boxes(
+        self,
+        tracks: Sequence[Track],
+        features: Any,
+        timestamp_s: float,
+        size_hw: tuple[int, int],
+    ) -> bool:
+        """Prompt with the boxes where objects should be now; True if one was lost."""
+        height, width = size_hw
+        boxes = np.array([t.predicted_box(timestamp_s) for t in tracks], np.float32)
+        limit = np.array([width, height, width, height], np.float32)
+        with self._timings.stage("segmenter"):
+            masks = self.segmenter.from_boxes(features, np.clip(boxes, 0, limit))
+        with self._timings.stage("tracker"):
+            ids = [t.id for t in tracks]
+            least = self.config.min_mask_score
+            return bool(self.tracker.follow(ids, masks, timestamp_s, size_hw, least))
 
     def _measure(self, image: NDArray[np.uint8]) -> None:
         self.keyframes += 1

@@ -35,6 +35,7 @@ class TrackerConfig:
     max_cost: float = 0.85  # of a visible object's match
     hidden_max_cost: float = 0.6  # of a hidden object's match
     confirmations: int = 2
+    coast_looks: int = 3  # looks in a row that a mask alone may keep an object visible
     candidate_age_s: float = 1.0  # a candidate not seen again for so long is forgotten
     occluded_s: float = 3.0  # a hidden object counts as left after this
     remember_s: float = 10.0  # an object that left is recognised for so long
@@ -131,6 +132,15 @@ class Tracker:
         self._started = True
         return tuple(taken[j].id if j in taken else 0 for j in range(len(found)))
 
+    def missed(self) -> tuple[Track, ...]:
+        """Objects that only the last look missed: a mask at their place may still show them."""
+        limit = self.config.coast_looks
+        return tuple(
+            t
+            for t in self.tracks
+            if t.state == "occluded" and 0 < t.misses <= limit and t.lost_at == self._last_s
+        )
+
     def follow(
         self,
         ids: Sequence[int],
@@ -139,8 +149,9 @@ class Tracker:
         size_hw: tuple[int, int],
         min_score: float = 0.3,
     ) -> tuple[int, ...]:
-        """Take masks of known visible objects; returns the ids of those that were lost.
+        """Take masks of known objects; returns the ids of those that were lost.
 
+        They are those visible before, between looks, or those of :meth:`missed` after one.
         A mask is refused (its object is lost, and stays where it was) when its score is below
         ``min_score``, it is empty, its area changed more than 2.5-fold since the last frame,
         it left the place where it was predicted, or it covers a better one's object.
@@ -154,7 +165,7 @@ class Tracker:
         self._advance(timestamp_s)
         crops = [Crop.of(mask) for mask in masks.masks_nhw]
         lost: list[int] = []
-        kept: list[Crop] = []
+        kept = [t.crop for t in self.visible() if t.crop is not None and t.id not in set(ids)]
         order = sorted(range(len(ids)), key=lambda i: -float(masks.scores_n[i]))
         for i in order:
             track, crop = self.get(ids[i]), crops[i]
@@ -273,6 +284,8 @@ class Tracker:
             return
         too_long = timestamp_s - track.last_seen > self.config.occluded_s
         out = going_out(track, timestamp_s, size_hw)
+        if track.state == "visible":
+            track.lost_at = timestamp_s
         track.state = "left" if too_long or out else "occluded"
 
     def _plausible(

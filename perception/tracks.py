@@ -103,7 +103,8 @@ class Track:
     """One object over time. Boxes and points are pixels, times seconds, velocity px/s.
 
     ``id`` is 0 until the track is confirmed. ``misses`` counts looks of the detector in a row
-    that did not find it; ``looks`` and ``hits`` count all of them.
+    that did not find it; ``looks`` and ``hits`` count all of them;
+    ``lost_at`` is when it last stopped being visible.
     """
 
     id: int
@@ -122,6 +123,7 @@ class Track:
     looks: int = 1
     misses: int = 0
     needed: int = 2
+    lost_at: float = -1.0
 
     @property
     def size(self) -> float:

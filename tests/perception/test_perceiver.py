@@ -311,7 +311,8 @@ def test_features_by_hand() -> None:
 
 
 @pytest.mark.skipif(
-    not (embedded_dir() / "segmenter_decoder.onnx").is_file(), reason="no embedded weights yet"
+    not all((embedded_dir() / f).is_file() for f in ("detector_image.onnx", "depth.onnx")),
+    reason="no embedded weights yet",
 )
 def test_embedded_bundle_perceives_any_picture() -> None:
     shipped = load_bundle("embedded", device="cpu", threads=1)

@@ -309,7 +309,7 @@ def test_number_of_tracks_is_bounded_and_drops_are_counted() -> None:
 def test_nothing_grows_over_a_long_stream() -> None:
     tracker = Tracker(TrackerConfig(max_left=8))
     rng = np.random.default_rng(0)
-    for k in range(1500):
+    for k in range(400):
         rows = [
             (box(*rng.uniform(30, 226, 2)), str(rng.integers(6)), "red", float(rng.uniform(0.3, 1)))
             for _ in range(4)
