@@ -26,7 +26,7 @@ from .grammar import build_grammar
 from .models.base import Generation, LanguageModel
 from .protocol import AnswerBody, parse, resolve, tagged
 
-__all__ = ["Budget", "Reasoner", "unknown_words"]
+__all__ = ["Budget", "Reasoner", "content_words", "unknown_words"]
 
 _STOPS = ("</plan>", "</answer>")
 _CONTENT = re.compile(r"[a-z]{2,}(?:['-][a-z]+)*")
@@ -219,13 +219,21 @@ class Reasoner:
 _COLOURS = ("red", "orange", "yellow", "green", "blue", "purple", "white", "black")
 
 
+def content_words(text: str) -> list[str]:
+    """Lower-case words of two letters or more, in order."""
+    return _CONTENT.findall(text.casefold())
+
+
 def unknown_words(query: str, known: frozenset[str], window: TwinWindow) -> list[str]:
     """Words of a question that are neither known nor labels or attributes of the twin, in order."""
     twin = {word for label in words_of(window) for word in label.split()}
     for i in window.ids():
         twin |= {v.casefold() for v in window.latest(i).attributes.values()}
-    words = dict.fromkeys(_CONTENT.findall(query.casefold()))
-    return [word for word in words if word not in known and word not in twin]
+    return [
+        word
+        for word in dict.fromkeys(content_words(query))
+        if word not in known and word not in twin
+    ]
 
 
 def _warning(query: str, known: frozenset[str] | None, window: TwinWindow) -> str:

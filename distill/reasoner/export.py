@@ -8,14 +8,18 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from ...reasoner.bundle import write_manifest
+from ...reasoner.protocol import EOS
+from ...reasoner.rollout import content_words
 from ...twin.errors import ModelError
+from .records import chunks, read
 
-__all__ = ["build_genai", "export", "write_card"]
+__all__ = ["build_genai", "export", "known_words", "model_from_state", "write_card"]
 
 
 def build_genai(model_dir: Path, out_dir: Path, precision: str = "int4") -> None:
@@ -50,6 +54,7 @@ def export(
     work_dir: Path,
     weights_dir: Path,
     *,
+    data_dir: Path | None = Path("runs/data/reasoner"),
     precision: str = "int4",
     words: Iterable[str] = (),
     plan_words: Iterable[str] = (),
@@ -58,14 +63,13 @@ def export(
     """Write the bundle of a trained run; returns file to sha256.
 
     ``words`` are those of the training questions (what the model knows), ``plan_words`` the
-    nouns that its plans use. By default both are read from ``work_dir/words.json``.
+    nouns that its plans use; those found in ``data_dir`` are added to both.
     """
     from safetensors.torch import load_file, save_file
 
-    listed = work_dir / "words.json"
-    record = json.loads(listed.read_text()) if listed.exists() else {}
-    words = sorted({*words, *record.get("words", ())})
-    plan_words = sorted({*plan_words, *record.get("plan_words", ())})
+    if data_dir is not None:
+        asked, planned = known_words(data_dir)
+        words, plan_words = {*words, *asked}, {*plan_words, *planned}
     build_genai(work_dir / "model", weights_dir, precision)
     tensors = load_file(work_dir / "model" / "model.safetensors")
     save_file({k: v.half() for k, v in tensors.items()}, weights_dir / "model.safetensors")
@@ -73,12 +77,51 @@ def export(
     files = write_manifest(
         weights_dir,
         "edgetwin-embedded-reasoner",
-        words=words,
-        plan_words=plan_words,
+        words=sorted(words),
+        plan_words=sorted(plan_words),
         config={"precision": precision, "max_tokens": 2048},
     )
     write_card(weights_dir, precision, sum(v.numel() for v in tensors.values()), scores or {})
     return files
+
+
+def model_from_state(work_dir: Path) -> None:
+    """Write ``work_dir/model`` from the last resumable state, for a run that is not over."""
+    from safetensors.torch import load_file
+
+    from . import network
+
+    place = work_dir / "tokenizer"
+    tensors = load_file(work_dir / "last" / "state.safetensors")
+    size = tensors["model.model.embed_tokens.weight"].shape[0]
+    vocabulary = json.loads((place / "tokenizer.json").read_text())["added_tokens"]
+    eos = next(token["id"] for token in vocabulary if token["content"] == EOS)
+    model = network.build(size, eos)
+    model.load_state_dict(
+        {k[6:]: v for k, v in tensors.items() if k.startswith("model.")}, strict=False
+    )
+    model.save_pretrained(work_dir / "model")
+    for file in place.iterdir():
+        shutil.copy(file, work_dir / "model" / file.name)
+
+
+def known_words(data_dir: Path, rare: float = 1e-4) -> tuple[set[str], set[str]]:
+    """(words of the training questions, words that their plans search for).
+
+    A word in fewer than a share ``rare`` of the questions is taken for a typing slip.
+    """
+    asked: Counter[str] = Counter()
+    planned: set[str] = set()
+    total = 0
+    for path in chunks(data_dir / "train"):
+        for example in read(path):
+            for item in example.items:
+                total += 1
+                asked.update(set(content_words(item.question)))
+                for step in json.loads(item.plan or "[]"):
+                    planned.update(step.get("words", ()))
+    floor = max(2, rare * total)
+    return {word for word, count in asked.items() if count >= floor}, planned
 
 
 def write_card(weights_dir: Path, precision: str, parameters: int, scores: dict[str, Any]) -> None:

@@ -27,9 +27,10 @@ def build(vocab_size: int, eos: int, seed: int = 0, widths: dict[str, int] | Non
     from transformers import Qwen3Config, Qwen3ForCausalLM
 
     torch.manual_seed(seed)
+    shape: dict[str, Any] = {**WIDTHS, **(widths or {})}
     config = Qwen3Config(
         vocab_size=vocab_size,
-        **(widths or WIDTHS),
+        **shape,
         max_position_embeddings=2048,
         tie_word_embeddings=True,
         rope_parameters={"rope_type": "default", "rope_theta": 10000.0},
@@ -55,7 +56,8 @@ def build(vocab_size: int, eos: int, seed: int = 0, widths: dict[str, int] | Non
 
 def split_parameters(model: Any) -> tuple[list[torch.nn.Parameter], list[torch.nn.Parameter]]:
     """(matrices of the layers, everything else): Muon's and AdamW's shares."""
-    matrices, others = [], []
+    matrices: list[torch.nn.Parameter] = []
+    others: list[torch.nn.Parameter] = []
     for name, parameter in model.named_parameters():
         (matrices if parameter.ndim == 2 and "embed" not in name else others).append(parameter)
     return matrices, others

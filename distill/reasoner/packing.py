@@ -20,7 +20,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ["Item", "Pack", "PackedBatch", "collate", "make_pack", "packed_hidden", "packed_loss"]
+__all__ = [
+    "Group",
+    "Item",
+    "Pack",
+    "PackedBatch",
+    "collate",
+    "make_pack",
+    "packed_hidden",
+    "packed_loss",
+]
 
 IGNORE = -100
 
@@ -48,56 +57,75 @@ class Pack:
 
 
 @dataclass(frozen=True, slots=True)
-class PackedBatch:
-    """Flat tensors of one pack: T tokens, P of the prefix, N items padded to L.
+class Group:
+    """N items of similar length padded to L.
 
-    ``pad_nl`` indexes flat tokens (0 where padded), ``flat_t`` indexes the padded grid,
+    ``pad_nl`` indexes the pack's flat tokens (0 where padded), ``flat_t`` indexes the padded
+    grid for every real token, ``mask_lk`` hides later tokens (K = prefix + L).
+    """
+
+    pad_nl: Tensor
+    flat_t: Tensor
+    mask_lk: Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class PackedBatch:
+    """Flat tensors of one pack: T tokens of which the first ``prefix`` are shared.
+
     ``select_m`` are the flat places whose next token ``labels_m`` is learnt.
     """
 
     ids_t: Tensor
     positions_t: Tensor
     prefix: int
-    pad_nl: Tensor
-    flat_t: Tensor
-    mask_lk: Tensor
+    groups: tuple[Group, ...]
     select_m: Tensor
     labels_m: Tensor
 
 
-def collate(pack: Pack, device: str = "cpu") -> PackedBatch:
-    """Lay a pack out flat; see :class:`PackedBatch`."""
-    prefix, count = len(pack.prefix), len(pack.items)
-    if not prefix or not count:
-        raise ValueError(f"expected a prefix and items, got {prefix} tokens and {count} items")
-    longest = max(len(item.ids) for item in pack.items)
+def collate(pack: Pack, device: str = "cpu", group: int = 8) -> PackedBatch:
+    """Lay a pack out flat, items by length, ``group`` of them padded together."""
+    prefix = len(pack.prefix)
+    if not prefix or not pack.items:
+        raise ValueError(f"expected a prefix and items, got {prefix} and {len(pack.items)}")
+    items = sorted(pack.items, key=lambda item: len(item.ids))
     ids, positions = list(pack.prefix), list(range(prefix))
-    pad = torch.zeros(count, longest, dtype=torch.long)
-    flat: list[int] = []
     select: list[int] = []
     labels: list[int] = []
-    for n, item in enumerate(pack.items):
-        start = len(ids)
-        pad[n, : len(item.ids)] = torch.arange(start, start + len(item.ids))
-        flat.extend(range(n * longest, n * longest + len(item.ids)))
-        for i, wanted in enumerate(item.targets):
-            if wanted:
-                select.append(start + i - 1 if i else prefix - 1)
-                labels.append(item.ids[i])
-        ids.extend(item.ids)
-        positions.extend(range(prefix, prefix + len(item.ids)))
-    mask = torch.zeros(longest, prefix + longest)
-    mask[:, prefix:] = torch.full((longest, longest), float("-inf")).triu(1)
+    groups = []
+    for first in range(0, len(items), group):
+        chosen = items[first : first + group]
+        groups.append(_group(chosen, len(ids), prefix, device))
+        for item in chosen:
+            start = len(ids)
+            for i, wanted in enumerate(item.targets):
+                if wanted:
+                    select.append(start + i - 1 if i else prefix - 1)
+                    labels.append(item.ids[i])
+            ids.extend(item.ids)
+            positions.extend(range(prefix, prefix + len(item.ids)))
     return PackedBatch(
         _long(ids, device),
         _long(positions, device),
         prefix,
-        pad.to(device),
-        _long(flat, device),
-        mask.to(device),
+        tuple(groups),
         _long(select, device),
         _long(labels, device),
     )
+
+
+def _group(items: Sequence[Item], start: int, prefix: int, device: str) -> Group:
+    longest = max(len(item.ids) for item in items)
+    pad = torch.zeros(len(items), longest, dtype=torch.long)
+    flat: list[int] = []
+    for n, item in enumerate(items):
+        pad[n, : len(item.ids)] = torch.arange(start, start + len(item.ids))
+        flat.extend(range(n * longest, n * longest + len(item.ids)))
+        start += len(item.ids)
+    mask = torch.zeros(longest, prefix + longest)
+    mask[:, prefix:] = torch.full((longest, longest), float("-inf")).triu(1)
+    return Group(pad.to(device), _long(flat, device), mask.to(device))
 
 
 def packed_hidden(model: Any, batch: PackedBatch, dtype: torch.dtype = torch.float32) -> Tensor:
@@ -108,10 +136,9 @@ def packed_hidden(model: Any, batch: PackedBatch, dtype: torch.dtype = torch.flo
     config = model.config
     hidden = model.model.embed_tokens.weight[batch.ids_t].to(dtype)
     cos, sin = _rotary(config, batch.positions_t, dtype)
-    mask = batch.mask_lk.to(dtype)
     for layer in model.model.layers:
         normed = _rms(hidden, layer.input_layernorm, config.rms_norm_eps)
-        hidden = hidden + _attention(layer.self_attn, normed, batch, cos, sin, mask, config)
+        hidden = hidden + _attention(layer.self_attn, normed, batch, cos, sin, config)
         normed = _rms(hidden, layer.post_attention_layernorm, config.rms_norm_eps)
         mlp = layer.mlp
         both = torch.cat([mlp.gate_proj.weight, mlp.up_proj.weight]).to(dtype)
@@ -139,8 +166,8 @@ def _rms(hidden: Tensor, norm: Any, eps: float) -> Tensor:
 
 
 def _rotary(config: Any, positions: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    parameters = getattr(config, "rope_parameters", None) or {}
-    theta = float(parameters.get("rope_theta") or getattr(config, "rope_theta", 10000.0))
+    parameters: dict[str, Any] = getattr(config, "rope_parameters", None) or {}
+    theta: float = parameters.get("rope_theta") or 10000.0
     half = torch.arange(0, config.head_dim, 2, device=positions.device) / config.head_dim
     angles = positions[:, None].float() / theta**half
     return angles.cos()[:, None].to(dtype), angles.sin()[:, None].to(dtype)
@@ -152,31 +179,39 @@ def _rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
 
 
 def _attention(
-    attn: Any, x: Tensor, batch: PackedBatch, cos: Tensor, sin: Tensor, mask: Tensor, config: Any
+    attn: Any, x: Tensor, batch: PackedBatch, cos: Tensor, sin: Tensor, config: Any
 ) -> Tensor:
     """Grouped-query attention: the prefix causally, each item over prefix + itself."""
-    heads, groups, width = (
-        config.num_attention_heads,
-        config.num_key_value_heads,
-        config.head_dim,
-    )
+    width = config.head_dim
+    wide, narrow = config.num_attention_heads * width, config.num_key_value_heads * width
     weight = torch.cat([attn.q_proj.weight, attn.k_proj.weight, attn.v_proj.weight]).to(x.dtype)
-    q, k, v = (
-        part.unflatten(-1, (-1, width))
-        for part in F.linear(x, weight).split([heads * width, groups * width, groups * width], -1)
-    )
+    both = F.linear(x, weight).view(len(x), -1, width)
+    heads, keys = wide // width, narrow // width
+    q, k, v = both[:, :heads], both[:, heads : heads + keys], both[:, heads + keys :]
     q = _rotate(_rms(q, attn.q_norm, config.rms_norm_eps), cos, sin)
     k = _rotate(_rms(k, attn.k_norm, config.rms_norm_eps), cos, sin)
-    p, n = batch.prefix, batch.pad_nl.shape[0]
+    p = batch.prefix
     qp, kp, vp = (t[:p].transpose(0, 1)[None] for t in (q, k, v))
     out_p = F.scaled_dot_product_attention(qp, kp, vp, is_causal=True, enable_gqa=True)
-    qn, kn, vn = (t[batch.pad_nl].transpose(1, 2) for t in (q, k, v))
-    keys = torch.cat([kp.expand(n, -1, -1, -1), kn], 2)
-    values = torch.cat([vp.expand(n, -1, -1, -1), vn], 2)
-    out_n = F.scaled_dot_product_attention(qn, keys, values, attn_mask=mask, enable_gqa=True)
-    flat_n = out_n.transpose(1, 2).flatten(0, 1)[batch.flat_t]
-    flat = torch.cat([out_p[0].transpose(0, 1), flat_n]).flatten(1)
-    return F.linear(flat, attn.o_proj.weight.to(x.dtype))
+    outs = [out_p[0].transpose(0, 1)]
+    for group in batch.groups:
+        n = len(group.pad_nl)
+        qn, kn, vn = (t[group.pad_nl].transpose(1, 2) for t in (q, k, v))
+        all_k = torch.cat([kp.expand(n, -1, -1, -1), kn], 2)
+        all_v = torch.cat([vp.expand(n, -1, -1, -1), vn], 2)
+        out_n = _attend(qn, all_k, all_v, group.mask_lk.to(x.dtype))
+        outs.append(out_n.transpose(1, 2).flatten(0, 1)[group.flat_t])
+    return F.linear(torch.cat(outs).flatten(1), attn.o_proj.weight.to(x.dtype))
+
+
+def _attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor) -> Tensor:
+    """(n, heads, L, d) over (n, key heads, K, d); plain products, faster backward on a CPU."""
+    n, heads, length, width = q.shape
+    groups = k.shape[1]
+    q = (q * width**-0.5).reshape(n, groups, -1, width)
+    scores = (q @ k.transpose(-1, -2)).view(n, groups, heads // groups, length, -1) + mask
+    weights = scores.softmax(-1).flatten(2, 3)
+    return torch.matmul(weights, v).reshape(n, heads, length, width)
 
 
 def _long(values: Sequence[int], device: str) -> Tensor:

@@ -16,7 +16,7 @@ from pathlib import Path
 from ...twin.errors import InputError
 from ...twin.text import describe
 from ...twin.window import TwinWindow
-from ..sim.catalogue import CELL, WILD
+from ..sim.catalogue import CELL, WILD, Tier
 from ..sim.questions.chains import plan_json
 from ..sim.questions.generate import Question as Asked
 from ..sim.questions.generate import questions
@@ -37,7 +37,7 @@ _WILD_SHARE, _NOISY_SHARE, _STILL_SHARE, _PART_SHARE = 0.25, 1 / 3, 1 / 6, 1 / 4
 def training_window(seed: int) -> TwinWindow:
     """The twin of a training world, as described above; deterministic in the seed."""
     rng = random.Random(f"reasoner {seed}")
-    tier = "wild" if rng.random() < _WILD_SHARE else "cell"
+    tier: Tier = "wild" if rng.random() < _WILD_SHARE else "cell"
     window = true_window(World(seed, tier), render=False)
     draw = rng.random()
     if draw < _STILL_SHARE:
@@ -63,9 +63,7 @@ def example(seed: int, count: int = PER_TWIN) -> Example | None:
 def as_record(asked: Asked) -> Question:
     """A generated question as training text."""
     plan = plan_json(asked.plan)
-    return Question(
-        asked.text, asked.rationale, plan, asked.results, asked.answer_ref, asked.level
-    )
+    return Question(asked.text, asked.rationale, plan, asked.results, asked.answer_ref, asked.level)
 
 
 def produce(folder: Path, last_chunk: int) -> None:
@@ -103,14 +101,14 @@ def wait(folder: Path, count: int, seconds: float = 300.0) -> None:
         time.sleep(0.5)
 
 
-def validation(worlds: int = 40, per_world: int = 8, tier: str = "cell") -> list[HeldOut]:
+def validation(worlds: int = 40, per_world: int = 8, tier: Tier = "cell") -> list[HeldOut]:
     """Held-out questions on true twins of validation worlds.
 
     Groups: ``seen`` wording and composition, ``wording`` unseen, ``composition`` unseen.
     """
     found = []
     for seed in range(_VAL_SEED, _VAL_SEED + worlds):
-        window = true_window(World(seed, "wild" if tier == "wild" else "cell"), render=False)
+        window = true_window(World(seed, tier), render=False)
         for asked in questions(window, random.Random(f"val {seed}"), per_world, split="val"):
             group = "composition" if asked.composition == "unseen" else "seen"
             group = "wording" if asked.wording == "unseen" else group

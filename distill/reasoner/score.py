@@ -21,6 +21,7 @@ from ...twin.errors import EdgeTwinError
 from ...twin.tools.registry import DEFAULT_REGISTRY, run_plan
 from ...twin.tools.render import render_results
 from ...twin.window import TwinWindow
+from .tokenizer import token_id
 
 __all__ = ["HeldOut", "decode", "greedy", "score"]
 
@@ -99,8 +100,8 @@ def greedy(
     batch: int,
 ) -> list[list[int]]:
     """New tokens up to and including the first stop, for every prompt; shortest prompts first."""
-    eos = tokenizer.token_to_id(protocol.EOS)
-    ends = [eos, *(tokenizer.token_to_id(stop) for stop in stops)]
+    eos = token_id(tokenizer, protocol.EOS)
+    ends = [eos, *(token_id(tokenizer, stop) for stop in stops)]
     order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
     found: list[list[int]] = [[] for _ in prompts]
     was_training = model.training

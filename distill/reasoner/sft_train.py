@@ -23,10 +23,12 @@ from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
 
 from ...reasoner.prompts import question, system
+from ...reasoner.protocol import EOS
 from ...twin.tools.registry import DEFAULT_REGISTRY
 from . import network
 from .packing import Pack, collate, make_pack, packed_loss
 from .records import Cursor, Example, follow, pieces
+from .tokenizer import token_id
 
 __all__ = ["Settings", "Trainer", "encode", "train"]
 
@@ -69,7 +71,7 @@ class Trainer:
     """The loop's state: network, optimisers, place in the data, time spent."""
 
     def __init__(self, tokenizer: Tokenizer, data: Path, settings: Settings, device: str) -> None:
-        eos = tokenizer.token_to_id("<|endoftext|>")
+        eos = token_id(tokenizer, EOS)
         self.tokenizer, self.settings, self.device = tokenizer, settings, device
         self.model = network.build(tokenizer.get_vocab_size(), eos, settings.seed).to(device)
         matrices, others = network.split_parameters(self.model)
@@ -101,7 +103,8 @@ class Trainer:
         loss = total / count
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
-        for optimiser in (self.muon, self.adam):
+        optimisers: tuple[torch.optim.Optimizer, ...] = (self.muon, self.adam)
+        for optimiser in optimisers:
             optimiser.step()
             optimiser.zero_grad(set_to_none=True)
         self.steps += 1
@@ -207,7 +210,7 @@ def _loop(
     losses: list[float] = []
     last = clock()
     with Progress() as bar:
-        task = bar.add_task("reasoner", total=budget_s, completed=trainer.elapsed_s)
+        task = bar.add_task("reasoner", total=budget_s, completed=int(trainer.elapsed_s))
         while trainer.elapsed_s < budget_s:
             losses.append(trainer.step(trainer.elapsed_s / budget_s))
             now = clock()

@@ -19,8 +19,9 @@ from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalize
 from tokenizers.trainers import BpeTrainer
 
 from ...reasoner.protocol import EOS, TAGS
+from ...twin.errors import ModelError
 
-__all__ = ["QWEN2_PATTERN", "save", "skeletons", "train"]
+__all__ = ["QWEN2_PATTERN", "save", "skeletons", "token_id", "train"]
 
 # Pre-tokenizer of Qwen2 and Qwen3, as in their published tokenizer.json.
 QWEN2_PATTERN = (
@@ -72,6 +73,18 @@ def train(texts: Iterable[str], schemas: Iterable[Mapping[str, Any]], size: int)
     tokenizer.add_special_tokens([AddedToken(EOS, special=True, normalized=False)])
     tokenizer.add_tokens([AddedToken(t, special=False, normalized=False) for t in added])
     return tokenizer
+
+
+def token_id(tokenizer: Tokenizer, token: str) -> int:
+    """Id of a token that has to be there.
+
+    Raises:
+        ModelError: if the tokenizer lacks it.
+    """
+    found = tokenizer.token_to_id(token)
+    if found is None:
+        raise ModelError(f"expected a tokenizer with the token {token}, got one without it")
+    return int(found)
 
 
 def save(tokenizer: Tokenizer, folder: Path) -> None:

@@ -6,6 +6,7 @@ from edgetwin.reasoner.models.scripted import ScriptedModel
 from edgetwin.reasoner.rollout import Budget, Reasoner
 from edgetwin.twin.errors import QueryError
 from edgetwin.twin.window import TwinWindow
+
 from .conftest import make_object
 
 FIND = (

@@ -1,0 +1,143 @@
+# ruff: noqa: E402
+from __future__ import annotations
+
+import itertools
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("tokenizers")
+
+from edgetwin.distill.reasoner import network, records, score
+from edgetwin.distill.reasoner import tokenizer as bpe
+from edgetwin.distill.reasoner.packing import collate
+from edgetwin.distill.reasoner.sft_train import Settings, Trainer, encode
+from edgetwin.reasoner.protocol import parse
+from edgetwin.twin.errors import InputError
+from edgetwin.twin.tools.registry import DEFAULT_REGISTRY
+
+WIDTHS = {
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 2,
+    "num_key_value_heads": 1,
+    "head_dim": 16,
+}
+TWIN = (
+    "frame 256x256\n1 red mug x40 y90 w30 h30 z80\n2 blue box x90 y90 w30 h30 z90\ntime 0.0-1.0\n"
+)
+MUG = records.Question(
+    "the mug?", "Mug.", '[{"tool":"find","words":["mug"]}]', "[[1]]", "$1", level=1
+)
+NONE = records.Question("a pan", "Pan.", '[{"tool":"find","words":["pan"]}]', "[[]]", "none")
+DIRECT = records.Question("id two", "Two.", "", "", "[2]")
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    rng = random.Random(0)
+    for number in range(2):
+        examples = [
+            records.Example(10 * number + i, TWIN, tuple(rng.choices((MUG, NONE, DIRECT), k=3)))
+            for i in range(3)
+        ]
+        records.write(tmp_path / f"chunk_{number:05d}.jsonl", examples)
+    return tmp_path
+
+
+@pytest.fixture
+def tokenizer() -> Any:
+    texts = [TWIN, *(text for q in (MUG, NONE, DIRECT) for text, _ in records.pieces(q))]
+    return bpe.train(texts * 3, DEFAULT_REGISTRY.json_schemas(), 480)
+
+
+def trainer_of(tokenizer: Any, data: Path, monkeypatch: pytest.MonkeyPatch) -> Trainer:
+    build = network.build
+    monkeypatch.setattr(network, "build", lambda size, eos, seed: build(size, eos, seed, WIDTHS))
+    settings = Settings(warm_steps=2, bfloat16=False)
+    made = Trainer(tokenizer, data, settings, "cpu")
+    monkeypatch.undo()
+    return made
+
+
+def test_only_the_models_own_tokens_are_learnt(tokenizer: Any) -> None:
+    pack = encode(tokenizer, records.Example(0, TWIN, (MUG,)))
+    learnt = [i for i, t in zip(pack.items[0].ids, pack.items[0].targets, strict=True) if t]
+    given = [i for i, t in zip(pack.items[0].ids, pack.items[0].targets, strict=True) if not t]
+    assert tokenizer.decode(learnt, skip_special_tokens=False) == (
+        '<reason>Mug.</reason><plan>[{"tool":"find","words":["mug"]}]</plan>'
+        "<answer>$1</answer><|endoftext|>"
+    )
+    assert tokenizer.decode(given) == "question: the mug?\n<results>[[1]]</results>"
+
+
+def test_environment_tokens_have_no_loss(tokenizer: Any) -> None:
+    batch = collate(encode(tokenizer, records.Example(0, TWIN, (MUG, NONE))))
+    inserted = len(tokenizer.encode("<results>[[1]]</results>").ids)
+    asked = len(tokenizer.encode("question: the mug?\n").ids)
+    alone = collate(encode(tokenizer, records.Example(0, TWIN, (MUG,))))
+    assert len(alone.labels_m) == len(alone.ids_t) - alone.prefix - asked - inserted
+    results = tokenizer.token_to_id("<results>")
+    assert results in batch.ids_t.tolist()
+    assert results not in batch.labels_m.tolist()
+    # every learnt token is predicted from the place before it
+    assert batch.ids_t[batch.select_m + 1].tolist() == batch.labels_m.tolist()
+
+
+def test_resumed_equals_uninterrupted(
+    tokenizer: Any, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = trainer_of(tokenizer, data, monkeypatch)
+    losses = [whole.step(n / 10) for n in range(8)]
+    first = trainer_of(tokenizer, data, monkeypatch)
+    for n in range(4):
+        first.step(n / 10)
+    first.elapsed_s = 1.5
+    first.save(tmp_path / "last")
+    second = trainer_of(tokenizer, data, monkeypatch)
+    second.load(tmp_path / "last")
+    assert (second.steps, second.visits, second.elapsed_s) == (4, 12, 1.5)
+    assert [second.step(n / 10) for n in range(4, 8)] == losses[4:]
+    for a, b in zip(whole.model.parameters(), second.model.parameters(), strict=True):
+        assert torch.equal(a, b)
+    assert whole.cursor == second.cursor
+    assert losses[-1] < losses[0]
+
+
+def test_reader_goes_round(data: Path, tmp_path: Path) -> None:
+    cursor = records.Cursor()
+    seeds = [e.seed for e in itertools.islice(records.follow(data, cursor), 8)]
+    assert seeds == [0, 1, 2, 10, 11, 12, 0, 1]
+    assert cursor == records.Cursor(chunk=0, line=2, rounds=1)
+    again = [e.seed for e in itertools.islice(records.follow(data, cursor), 1)]
+    assert again == [2]
+    with pytest.raises(InputError, match="got none"):
+        next(records.follow(tmp_path / "empty", records.Cursor()))
+
+
+def test_broken_line_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "chunk_00000.jsonl"
+    path.write_text(json.dumps({"seed": 1}) + "\n")
+    with pytest.raises(InputError, match=r"chunk_00000\.jsonl, line 1: expected an example"):
+        records.read(path)
+
+
+def test_pieces_follow_the_protocol() -> None:
+    for question in (MUG, NONE, DIRECT):
+        text = "".join(text for text, _ in records.pieces(question))
+        assert parse(text).answer is not None
+
+
+def test_greedy_decoding_equals_transformers_row_by_row(
+    tokenizer: Any, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = trainer_of(tokenizer, data, monkeypatch).model
+    prompts = [[5, 6, 7, 8, 9, 10], [11, 12], [13, 14, 15]]
+    together = score.greedy(model, tokenizer, prompts, ("</answer>",), 6, batch=3)
+    alone = [score.greedy(model, tokenizer, [p], ("</answer>",), 6, batch=1)[0] for p in prompts]
+    assert together == alone
