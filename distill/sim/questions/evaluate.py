@@ -13,7 +13,7 @@ import random
 from ....twin.tools import TOOLS
 from ....twin.window import TwinWindow
 from .noise import Noise, noisy_window
-from .programs import Node, compile_plan, walk
+from .programs import ANCHORED, PICKS, Node, compile_plan, walk
 
 __all__ = ["JITTER", "Bench", "Evaluator"]
 
@@ -49,21 +49,33 @@ class Evaluator:
             return self.window.ids()
         if node.op == "find":
             return self._step("find", words=list(node.words))
-        sub = None if node.sub is None or node.sub.op == "any" else self.ids(node.sub)
         if node.op in ("or", "and"):
             assert node.sub is not None
             assert node.other is not None
             return self._step(node.op, a=self.ids(node.sub), b=self.ids(node.other))
         *before, last = compile_plan(node)
-        step = {k: v for k, v in last.items() if k != "tool"}
+        options = {k: v for k, v in last.items() if k not in ("tool", "ids")}
+        if node.other is not None:
+            options[ANCHORED[node.op]] = self.ids(node.other)
+        sub = None if node.sub is None or node.sub.op == "any" else self.ids(node.sub)
         if node.op == "nth":
             order = {k: v for k, v in before[-1].items() if k not in ("tool", "ids")}
-            step["ids"] = self._step("sort", **order, **({} if sub is None else {"ids": sub}))
-        elif sub is not None:
-            step["ids"] = sub
-        if node.other is not None:
-            step[next(n for n in ("of", "to", "by") if n in step)] = self.ids(node.other)
-        return self._step(node.op, **step)
+            whole = self._step("sort", **order)
+            return self._step("nth", ids=whole if sub is None else _within(whole, sub), **options)
+        return self._filtered(node.op, options, sub)
+
+    def _filtered(self, tool: str, options: dict[str, object], sub: list[int] | None) -> list[int]:
+        """The tool on a subset, from its (memoised) result on everything where that is enough."""
+        if sub == []:
+            return []
+        whole = self._step(tool, **options)
+        if sub is None:
+            return whole
+        if tool not in PICKS:  # these test every member for itself
+            return _within(whole, sub)
+        if set(whole) <= set(sub) and whole:  # the best of all is the best of any set that holds it
+            return whole
+        return self._step(tool, ids=sub, **options)
 
     def _step(self, tool: str, **arguments: object) -> list[int]:
         key = tool + json.dumps(arguments)
@@ -72,6 +84,11 @@ class Evaluator:
             assert isinstance(value, list)
             self._steps[key] = value  # type: ignore[assignment]
         return self._steps[key]
+
+
+def _within(ids: list[int], sub: list[int]) -> list[int]:
+    members = set(sub)
+    return [i for i in ids if i in members]
 
 
 class Bench:

@@ -1,10 +1,10 @@
 """Paraphrase families: every phrasing has a stable id and belongs to one split.
 
 The id is the slot and the first 6 hex digits of the SHA-1 of the phrasing's text, so it does
-not depend on the order of the tables. Within a slot the phrasings are ranked by the hash of
-their ids: the first tenth is for validation, the second for test, the rest for training (slots
-with fewer than 6 phrasings are all training). Words (nouns, their synonyms, colours, ordinals)
-are vocabulary, not phrasings: they occur in every split.
+not depend on the order of the tables, and adding a phrasing moves no other one. A second hash
+of the id puts a tenth of the phrasings into validation, a tenth into test and the rest into
+training. Words (nouns, their synonyms, colours, ordinals) are vocabulary, not phrasings: they
+occur in every split.
 
 Step combinations are split alike: about 8 % of the skeletons of level 3 and above never occur
 in training (4 % for validation, 4 % for test). Levels 1 and 2 are the parts that others are
@@ -21,13 +21,13 @@ from typing import Literal
 from .phrases import PHRASES
 from .uses_table import USES_TABLE
 from .uses_things import USES_THINGS
+from .uses_verbs import FRAMES, USES_VERBS
 
 __all__ = ["USES", "Family", "Split", "UseWords", "held_out_skeleton", "pool", "slots"]
 
 Split = Literal["train", "val", "test"]
 
 _SHARE = 0.1
-_SMALLEST_SPLIT_SLOT = 6
 _SKELETON_SHARE = 0.04
 
 
@@ -42,16 +42,21 @@ class Family:
 
 @dataclass(frozen=True, slots=True)
 class UseWords:
-    """All phrasings of one property: after a noun, as a question, as a motive."""
+    """All phrasings of one property: after a noun, as a question, as a motive, as an action."""
 
     gist: str
     posts: tuple[str, ...]
     asks: tuple[str, ...]
     motives: tuple[str, ...]
+    verbs: tuple[str, ...]
 
 
-def _parse(block: str) -> UseWords:
-    lines = [line.strip() for line in block.strip().splitlines() if line.strip()]
+def _lines(block: str) -> tuple[str, ...]:
+    return tuple(line.strip() for line in block.strip().splitlines() if line.strip())
+
+
+def _parse(block: str, verbs: str) -> UseWords:
+    lines = _lines(block)
 
     def marked(mark: str) -> tuple[str, ...]:
         return tuple(line[1:].strip() for line in lines if line[0] == mark)
@@ -61,20 +66,23 @@ def _parse(block: str) -> UseWords:
         posts=tuple(line for line in lines if line[0] not in "=?!"),
         asks=marked("?"),
         motives=marked("!"),
+        verbs=_lines(verbs),
     )
 
 
 USES: dict[str, UseWords] = {
-    key: _parse(block) for key, block in {**USES_TABLE, **USES_THINGS}.items()
+    key: _parse(block, USES_VERBS.get(key, ""))
+    for key, block in {**USES_TABLE, **USES_THINGS}.items()
 }
 
 
 def _texts() -> dict[str, tuple[str, ...]]:
-    texts = dict(PHRASES)
+    texts = PHRASES | {slot: _lines(block) for slot, block in FRAMES.items()}
     for key, words in USES.items():
         texts[f"use.{key}"] = words.posts
         texts[f"ask.{key}"] = words.asks
         texts[f"why.{key}"] = words.motives
+        texts[f"verb.{key}"] = words.verbs
     return texts
 
 
@@ -82,20 +90,27 @@ def _digest(text: str) -> str:
     return hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
 
 
-def _families(slot: str, texts: tuple[str, ...]) -> tuple[Family, ...]:
-    ids = {text: f"{slot}.{_digest(text)[:6]}" for text in texts}
-    ranked = sorted(ids.values(), key=_digest)
-    held = max(1, round(_SHARE * len(ranked))) if len(ranked) >= _SMALLEST_SPLIT_SLOT else 0
-    splits: dict[str, Split] = dict.fromkeys(ranked, "train")
-    splits |= dict.fromkeys(ranked[:held], "val")
-    splits |= dict.fromkeys(ranked[held : 2 * held], "test")
-    return tuple(Family(ids[text], text, splits[ids[text]]) for text in texts)
+def _place(text: str) -> float:
+    """A hash of the text in [0, 1)."""
+    return int(_digest(text)[:8], 16) / 0x1_0000_0000
+
+
+def _split_of(text: str, share: float) -> Split:
+    place = _place(text)
+    if place < share:
+        return "val"
+    return "test" if place < 2 * share else "train"
+
+
+def _family(slot: str, text: str) -> Family:
+    name = f"{slot}.{_digest(text)[:6]}"
+    return Family(name, text, _split_of(name, _SHARE))
 
 
 @cache
 def slots() -> dict[str, tuple[Family, ...]]:
     """Every slot with its phrasings."""
-    return {slot: _families(slot, texts) for slot, texts in _texts().items()}
+    return {slot: tuple(_family(slot, text) for text in texts) for slot, texts in _texts().items()}
 
 
 @cache
@@ -107,9 +122,4 @@ def pool(slot: str, split: Split) -> tuple[Family, ...]:
 @cache
 def held_out_skeleton(skeleton: str, level: int) -> Split:
     """The split that a step combination is reserved for; ``"train"`` means it may occur anywhere."""
-    if level < 3:
-        return "train"
-    place = int(_digest(skeleton)[:8], 16) / 0x1_0000_0000
-    if place < _SKELETON_SHARE:
-        return "val"
-    return "test" if place < 2 * _SKELETON_SHARE else "train"
+    return "train" if level < 3 else _split_of(skeleton, _SKELETON_SHARE)

@@ -34,7 +34,7 @@ CATEGORIES: tuple[Category, ...] = ("semantic", "spatial", "temporal")
 Novelty = Literal["seen", "unseen"]
 
 _NONE_SHARE = 0.09
-_SEVERAL_SHARE = 0.20
+_SEVERAL_SHARE = 0.28  # about a fifth in the end: some programs cannot have several
 _MOST_IDS = 4
 _TRIES = 60
 _MAX_STEPS = 8
@@ -92,18 +92,25 @@ class Maker:
         self.bench = Bench(window, rng)
         self._asked: set[Node] = set()
 
-    def make(self, category: Category, level: int, unseen: bool = False) -> Question | None:
+    def make(
+        self, category: Category, level: int, unseen: bool = False, novel: bool = False
+    ) -> Question | None:
         """A question of this category and level, or None if the window affords none.
 
-        ``unseen`` asks for a wording that holds a phrasing kept out of training.
+        ``unseen`` asks for a wording that holds a phrasing kept out of training, ``novel`` for a
+        step combination kept out of training (if one is found in time).
         """
         wanted = self._wanted_count()
-        for attempt in range(_TRIES):
+        for attempt in range(_TRIES if level < 3 else 2 * _TRIES):
             node = draw_program(self.scene, self.rng, category, level)
-            if node is None or node in self._asked or not self._fits(node, wanted, attempt):
+            if node is None or node in self._asked:
                 continue
-            self._asked.add(node)
-            return self._question(node, unseen)
+            reserved = held_out_skeleton(skeleton_of(node), level)
+            if novel and attempt < _TRIES and (reserved == "train" or self.split == "train"):
+                continue
+            if reserved in ("train", self.split) and self._fits(node, wanted, attempt):
+                self._asked.add(node)
+                return self._question(node, unseen)
         return None
 
     def _wanted_count(self) -> int:
@@ -116,11 +123,9 @@ class Maker:
         size = min(len(ids), 2)
         if size != wanted and not (attempt > _TRIES // 2 and size == 1):
             return False
-        reserved = held_out_skeleton(skeleton_of(node), level_of(node))
-        if reserved not in ("train", self.split) or len(compile_plan(node)) > _MAX_STEPS:
-            return False
         return (
-            len(ids) < len(self.window.ids())
+            len(compile_plan(node)) <= _MAX_STEPS
+            and len(ids) < len(self.window.ids())
             and len(ids) <= _MOST_IDS
             and self._is_meaningful(node)
             and self.bench.is_well_posed(node)
@@ -135,6 +140,8 @@ class Maker:
             if part.op in PICKS and (len(sub) < 2 or part.k > len(sub)) and self.rng.random() < 0.9:
                 return False
             if part.op in ("not", "or") and len(ids) == len(sub):
+                return False
+            if part.op == "or" and part.other and len(ids) == len(self.bench.true.ids(part.other)):
                 return False
             if part.op not in ("not", "or") and len(ids) == len(sub) and self.rng.random() < 0.6:
                 return False
@@ -152,7 +159,7 @@ class Maker:
         steps = chain(node, results)
         wording = render(node, self.bench.many(node), self.rng, self.split, unseen)
         value = results[-1].value
-        assert isinstance(value, list)
+        assert value == self.bench.true.ids(node)
         skeleton, level = skeleton_of(node), level_of(node)
         held = held_out_skeleton(skeleton, level) != "train"
         return Question(
@@ -214,7 +221,10 @@ def questions(
         if not left:  # every cell once before any twice
             left = rng.sample(cells, len(cells))
         category, level = left.pop()
-        question = maker.make(category, level, unseen=split != "train" and rng.random() < 0.5)
+        held = split != "train"
+        question = maker.make(
+            category, level, held and rng.random() < 0.5, held and rng.random() < 0.2
+        )
         if question is not None:
             made.append(question)
     return made

@@ -24,6 +24,7 @@ Form = Literal["short", "long"]
 
 _ALTERNATIVE = re.compile(r"\[([^|\]]*)\|([^\]]*)\]")
 _ORDINALS = {1: "first", 2: "second", 3: "third", 4: "fourth"}
+_LONGEST_HEAD = 8  # words between "which" and its verb
 _NUMBERS = {1: "one", 2: "two", 3: "three", 4: "four"}
 
 
@@ -172,7 +173,24 @@ class _Speaker:
     def _use(self, node: Node, plural: bool) -> str:
         if node is self.implied:
             return agree(self.phraser.must("implicit"), plural)
+        verb = self.rng.random() < 0.4 and self.phraser.pick(f"verb.{node.value}")
+        if verb:
+            return _fill(self.phraser.must("frame.post"), v=verb.replace(" /", " "))
         return agree(self.phraser.must(f"use.{node.value}"), plural)
+
+    def ask(self, key: str) -> str:
+        """A whole question for a property, without the question mark."""
+        verb = self.rng.random() < 0.5 and self.phraser.pick(f"verb.{key}")
+        if verb:
+            return _fill(self.phraser.must("frame.ask"), v=verb.replace(" /", " "))
+        return self.phraser.must(f"ask.{key}")
+
+    def motive(self, key: str) -> str:
+        """A sentence that implies a property."""
+        verb = self.rng.random() < 0.5 and self.phraser.pick(f"verb.{key}", lambda t: " /" in t)
+        if verb:
+            return _fill(self.phraser.must("frame.why"), w=verb.partition(" /")[0])
+        return self.phraser.must(f"why.{key}")
 
     def _noun(self, category: str, plural: bool) -> str:
         words = synonyms(category)
@@ -214,12 +232,11 @@ class _Speaker:
         if node.op == "attribute":
             return _fill(agree(self.phraser.must("colour.pred"), plural), colour=node.value)
         if node.op in ("nearest", "farthest") and node.other is not None and node.k == 1:
-            text = self.phraser.must(node.op)
-            return f"{be} {_fill(text, of=self.the(node.other))}"
+            return _as_verb(_fill(self.phraser.must(node.op), of=self.the(node.other)))
         if node.op in PICKS:
-            start = "{h} that "
-            text = self.phraser.pick(_slot(node), lambda t: t.startswith(start)) or ""
-            return _fill(text[len(start) :], **_ordinal(node)) or None
+            start = "{h} "
+            text = self.phraser.pick(_slot(node), lambda t: t.startswith(start))
+            return None if text is None else _fill(_as_verb(text[len(start) :]), **_ordinal(node))
         if node.op in ("find", "any", "or", "and", "not"):
             return None
         text = self._relation(node, plural)
@@ -231,8 +248,10 @@ class _Speaker:
         if node.op in ("nearest", "farthest"):
             assert node.other is not None
             text = _fill(self.phraser.must(node.op), of=self.the(node.other))
+            if any(_slot(part) == "not.set" for part in _chain(node.sub)[1]):
+                return f"one {text} among the {self.bare(node.sub, True)}"
             head = self.bare(node.sub, False)
-            return f"{head} that is {text}" if _has_post(node.sub) else f"{head} {text}"
+            return f"{head} that {_as_verb(text)}" if _has_post(node.sub) else f"{head} {text}"
         slot = _slot(node)
         if node.sub.op == "or":
             assert node.sub.sub is not None
@@ -280,6 +299,15 @@ def _ends_with_head(text: str) -> bool:
     return text.endswith("{h}")
 
 
+def _as_verb(post: str) -> str:
+    """A modifier after a noun as a singular predicate: "with the largest area" -> "has ..."."""
+    if post.startswith("that "):
+        return post.removeprefix("that ")
+    if post.startswith("with "):
+        return f"has {post.removeprefix('with ')}"
+    return f"is {post}"
+
+
 def _ordinal(node: Node) -> dict[str, str]:
     if node.op != "nth":
         return {}
@@ -287,11 +315,12 @@ def _ordinal(node: Node) -> dict[str, str]:
 
 
 def _heaviness(node: Node) -> int:
-    """Order of modifiers: colours and events, plain anchors, exclusions, longer anchors."""
+    """Order of modifiers: colours and events, plain anchors, longer anchors, exclusions."""
     if node.other is None or _slot(node) == "not.colour":
         return 0
-    heavy = node.other.op != "find" or node.other.is_use
-    return (3 if heavy else 1) + (node.op == "not")
+    if node.op == "not":
+        return 3
+    return 2 if node.other.op != "find" or node.other.is_use else 1
 
 
 def render(
@@ -322,9 +351,14 @@ def _short(speaker: _Speaker, node: Node) -> str:
         return versus
     draw = rng.random()
     if node.op == "find" and node.is_use and draw < 0.3:
-        return phraser.must(f"ask.{node.value}") + "?"
+        return speaker.ask(node.value) + "?"
+    if node.is_use and not speaker.is_many(node) and draw < 0.45:
+        post = phraser.pick(f"use.{node.value}", lambda t: t.startswith("that "))
+        if post is not None:
+            text = phraser.must("what", lambda t: "{pred1}" in t)
+            return _fill(text, pred1=agree(post.removeprefix("that "), False))
     if draw < 0.45 and node.sub is not None:
-        question = _which(speaker, node)
+        question = _ask_more(speaker, node) or _which(speaker, node)
         if question is not None:
             return question
     if draw > 0.9:
@@ -345,12 +379,33 @@ def _request(speaker: _Speaker, node: Node) -> str:
     return _fill(agree(phraser.must("open"), plural or node.op == "or"), np=speaker.the(node))
 
 
+def _ask_more(speaker: _Speaker, node: Node) -> str | None:
+    """ "What could I drink from that is left of the bowl?" """
+    property_ = node.sub
+    if property_ is None or not property_.is_use or node.op in PICKS or speaker.is_many(node):
+        return None
+    ask = speaker.ask(property_.value)
+    predicate = speaker.predicate(node, False) if ask.startswith("What ") else None
+    return None if predicate is None else f"{ask} that {predicate}?"
+
+
 def _which(speaker: _Speaker, node: Node) -> str | None:
-    """ "Which mug is left of the bowl?", "What moved?" """
+    """ "Which mug is left of the bowl?", "What moved?", "Which of the mugs moved first?" """
     assert node.sub is not None
     plural = speaker.is_many(node)
     if node.sub.op in PICKS or node.sub.op == "or":
         return None
+    if (
+        node.op in PICKS
+        and node.k == 1
+        and speaker.is_many(node.sub)
+        and speaker.rng.random() < 0.5
+    ):
+        predicate = speaker.predicate(node, False)
+        group = f"the {speaker.bare(node.sub, True)}"
+        if predicate is not None:
+            text = speaker.phraser.must("which.of")
+            return _fill(text, set=group, pred=predicate)
     if node.sub.op == "any" and speaker.rng.random() < 0.5:
         predicate = speaker.predicate(node, False)
         if predicate is None:
@@ -361,6 +416,8 @@ def _which(speaker: _Speaker, node: Node) -> str | None:
     if predicate is None:
         return None
     head = speaker.bare(node.sub, plural)
+    if len(head.split()) > _LONGEST_HEAD:
+        return None
     return _fill(speaker.phraser.must("which"), h=head, pred=predicate)
 
 
@@ -394,7 +451,7 @@ def _long(speaker: _Speaker, node: Node) -> str:
     phraser, rng = speaker.phraser, speaker.rng
     property_ = _main_use(node)
     if property_ is not None and rng.random() < 0.7:
-        motive = phraser.must(f"why.{property_.value}")
+        motive = speaker.motive(property_.value)
         speaker.implied = property_
     else:
         motive = phraser.must("why.any")

@@ -92,7 +92,6 @@ PHRASES: dict[str, tuple[str, ...]] = {
         Show where {np} [is|are].
         Do you see {np}?
         What are the pixels of {np}?
-        What would you call {np}?
         What [is|are] {np}?
         Which thing[ is|s are] {np}?
         Which of these [is|are] {np}?
@@ -182,7 +181,7 @@ PHRASES: dict[str, tuple[str, ...]] = {
     """),
     "which": _lines("""
         Which {h} {pred}?
-        Which {h} here {pred}?
+        Here, which {h} {pred}?
         Tell me which {h} {pred}.
         Show me which {h} {pred}.
         Point out which {h} {pred}.
@@ -226,6 +225,24 @@ PHRASES: dict[str, tuple[str, ...]] = {
         Highlight what {pred1}.
         Whatever {pred1}, mark it.
     """),
+    "which.of": _lines("""
+        Which of {set} {pred}?
+        Which one of {set} {pred}?
+        Of {set}, which one {pred}?
+        Among {set}, which one {pred}?
+        Out of {set}, which one {pred}?
+        Take {set}: which one {pred}?
+        Of all {set}, which {pred}?
+        Tell me which of {set} {pred}.
+        Show me which of {set} {pred}.
+        If you look at {set}, which one {pred}?
+        Point out which one of {set} {pred}.
+        Consider {set}. Which one {pred}?
+        Look at {set} and pick the one that {pred}.
+        Find {set} and mark the one that {pred}.
+        From {set}, choose the one that {pred}.
+        From {set}, take whichever {pred}.
+    """),
     "versus": _lines("""
         Which is {cmp}, {a} or {b}?
         Which one is {cmp}, {a} or {b}?
@@ -233,33 +250,83 @@ PHRASES: dict[str, tuple[str, ...]] = {
         Between {a} and {b}, which one is {cmp}?
         Is {a} {cmp}, or is {b}?
         Compare {a} with {b}: which is {cmp}?
-        Out of {a} and {b}, show me the {cmp} one.
+        Out of {a} and {b}, show me the one that is {cmp}.
         {a} or {b}: which is {cmp}?
         Tell me which is {cmp}: {a} or {b}.
         Take {a} or {b}, whichever is {cmp}.
-        Pick the {cmp} one of {a} and {b}.
+        Pick the one of {a} and {b} that is {cmp}.
         What is {cmp}, {a} or {b}?
         If you compare {a} and {b}, which one is {cmp}?
         Mark {a} or {b}, whichever is {cmp}.
     """),
-    "cmp.largest": ("bigger", "larger", "more sizeable", "greater in size"),
-    "cmp.smallest": ("smaller", "tinier", "littler", "less large"),
-    "cmp.closest": (
-        "closer to the camera",
-        "nearer to us",
-        "nearer to the camera",
-        "less far away",
-    ),
-    "cmp.farthest": (
-        "farther from the camera",
-        "further away",
-        "more distant",
-        "farther back",
-    ),
-    "cmp.highest": ("higher up in the picture", "closer to the top", "higher in the image"),
-    "cmp.leftmost": ("further left", "more to the left", "closer to the left edge"),
+    "cmp.largest": _lines("""
+        bigger
+        larger
+        more sizeable
+        greater in size
+        of larger size
+        the bigger of the two
+        the larger of the two
+        taking up more room
+    """),
+    "cmp.smallest": _lines("""
+        smaller
+        tinier
+        littler
+        less large
+        of smaller size
+        the smaller of the two
+        the tinier of the two
+        taking up less room
+    """),
+    "cmp.closest": _lines("""
+        closer to the camera
+        nearer to us
+        nearer to the camera
+        less far away
+        closer
+        nearer
+        closer to us
+        more to the front
+    """),
+    "cmp.farthest": _lines("""
+        farther from the camera
+        further away
+        more distant
+        farther back
+        farther away
+        further from us
+        more to the back
+        farther off
+    """),
+    "cmp.highest": _lines("""
+        higher up in the picture
+        closer to the top
+        higher in the image
+        higher
+        nearer the top
+        further up
+        more to the top
+        higher up
+    """),
+    "cmp.leftmost": _lines("""
+        further left
+        more to the left
+        closer to the left edge
+        farther to the left
+        more on the left
+        nearer the left side
+        further to the left
+        left of the other one
+    """),
     "head.any": ("object", "thing", "item"),
     "colour.post": _lines("""
+        which [is|are] {colour}
+        that [looks|look] {colour}
+        with {colour} paint
+        having a {colour} colour
+        of a {colour} colour
+        that [has|have] a {colour} colour
         that [is|are] {colour}
         in {colour}
         of {colour} colour
@@ -268,6 +335,9 @@ PHRASES: dict[str, tuple[str, ...]] = {
         painted {colour}
     """),
     "colour.pred": _lines("""
+        [has|have] {colour} paint
+        [is|are] of a {colour} colour
+        [is|are] in {colour}
         [is|are] {colour}
         [has|have] a {colour} colour
         [looks|look] {colour}
@@ -276,6 +346,12 @@ PHRASES: dict[str, tuple[str, ...]] = {
         [comes|come] in {colour}
     """),
     "not.colour": _lines("""
+        that [does|do] not look {colour}
+        that [is|are] anything but {colour}
+        not {colour} in colour
+        that [doesn't|don't] have a {colour} colour
+        which [is|are] not {colour}
+        of a colour that is not {colour}
         that [is|are] not {colour}
         that [isn't|aren't] {colour}
         of any colour but {colour}
@@ -286,6 +362,12 @@ PHRASES: dict[str, tuple[str, ...]] = {
         without {colour} colour
     """),
     "not.set": _lines("""
+        which [is|are] not {of}
+        not being {of}
+        different from {of}
+        minus {of}
+        without {of}
+        save for {of}
         other than {of}
         except {of}
         except for {of}
@@ -300,6 +382,12 @@ PHRASES: dict[str, tuple[str, ...]] = {
         aside from {of}
     """),
     "left_of": _lines("""
+        at the left of {of}
+        more to the left than {of}
+        nearer the left edge than {of}
+        closer to the left side than {of}
+        off to the left of {of}
+        left from {of}
         to the left of {of}
         left of {of}
         on the left of {of}
@@ -313,6 +401,12 @@ PHRASES: dict[str, tuple[str, ...]] = {
         ~[lies|lie] to the left of {of}
     """),
     "right_of": _lines("""
+        at the right of {of}
+        more to the right than {of}
+        nearer the right edge than {of}
+        closer to the right side than {of}
+        off to the right of {of}
+        right from {of}
         to the right of {of}
         right of {of}
         on the right of {of}
@@ -326,6 +420,12 @@ PHRASES: dict[str, tuple[str, ...]] = {
         ~[lies|lie] to the right of {of}
     """),
     "above": _lines("""
+        more to the top than {of}
+        nearer to the top edge than {of}
+        closer to the top than {of}
+        at a higher place in the picture than {of}
+        above {of} in the image
+        further toward the top than {of}
         above {of} in the picture
         higher than {of}
         higher up than {of}
@@ -338,6 +438,12 @@ PHRASES: dict[str, tuple[str, ...]] = {
         above {of}
     """),
     "below": _lines("""
+        more to the bottom than {of}
+        nearer to the bottom edge than {of}
+        closer to the bottom than {of}
+        at a lower place in the picture than {of}
+        below {of} in the image
+        further toward the bottom than {of}
         below {of} in the picture
         lower than {of}
         lower down than {of}
@@ -350,6 +456,12 @@ PHRASES: dict[str, tuple[str, ...]] = {
         below {of}
     """),
     "in_front_of": _lines("""
+        nearer than {of}
+        closer than {of}
+        closer to us than {of}
+        before {of} as seen from the camera
+        more to the front than {of}
+        less deep in the scene than {of}
         in front of {of}
         closer to the camera than {of}
         nearer to the camera than {of}
@@ -362,6 +474,12 @@ PHRASES: dict[str, tuple[str, ...]] = {
         ~[has|have] {of} behind [it|them]
     """),
     "behind": _lines("""
+        farther away than {of}
+        farther from us than {of}
+        deeper in the scene than {of}
+        more to the back than {of}
+        farther off than {of}
+        in back of {of}
         behind {of}
         farther from the camera than {of}
         further away than {of}
@@ -374,6 +492,10 @@ PHRASES: dict[str, tuple[str, ...]] = {
         ~[has|have] {of} in front of [it|them]
     """),
     "inside": _lines("""
+        sitting inside {of}
+        lying in {of}
+        held by the inside of {of}
+        stored in {of}
         inside {of}
         in {of}
         within {of}
@@ -387,6 +509,11 @@ PHRASES: dict[str, tuple[str, ...]] = {
         surrounded by {of}
     """),
     "on": _lines("""
+        put upon {of}
+        up on {of}
+        set down on {of}
+        put on {of}
+        found on top of {of}
         on {of}
         on top of {of}
         resting on {of}
@@ -400,6 +527,12 @@ PHRASES: dict[str, tuple[str, ...]] = {
         ~[stands|stand] on top of {of}
     """),
     "nearest": _lines("""
+        closest of all to {of}
+        nearest of all to {of}
+        in the least distance to {of}
+        next to {of}, closer than the rest
+        closer to {of} than the others
+        with the smallest distance to {of}
         nearest to {of}
         closest to {of}
         nearest {of}
@@ -407,17 +540,23 @@ PHRASES: dict[str, tuple[str, ...]] = {
         at the least distance from {of}
         at the smallest distance from {of}
         closest by {of}
-        with the least space to {of}
+        just beside {of}
         nearer to {of} than anything else
     """),
     "farthest": _lines("""
+        farthest of all from {of}
+        furthest away from {of}
+        farther from {of} than the others
+        farther from {of} than anything else
+        with the largest distance to {of}
+        most remote from {of}
         farthest from {of}
         furthest from {of}
         farthest away from {of}
         most distant from {of}
         at the greatest distance from {of}
         at the largest distance from {of}
-        with the most space to {of}
+        at the largest remove from {of}
         furthest off from {of}
     """),
     "ex.largest": _lines("""
@@ -507,6 +646,14 @@ PHRASES: dict[str, tuple[str, ...]] = {
         {h} with the largest distance to the camera
     """),
     "nth.left.asc": _lines("""
+        {h} that comes {ord} from the left
+        {h} that is number {num} from the left
+        {ord} {h} if you count from the left
+        {ord} {h} starting from the left
+        {h} found {ord} from the left
+        {ord} {h} beginning at the left
+        {h} with place {num} from the left
+        {h} ranked {ord} from the left
         {ord} {h} from the left
         {ord} {h} counting from the left
         {ord} leftmost {h}
@@ -517,6 +664,14 @@ PHRASES: dict[str, tuple[str, ...]] = {
         {ord} {h} going left to right
     """),
     "nth.left.desc": _lines("""
+        {h} that comes {ord} from the right
+        {h} that is number {num} from the right
+        {ord} {h} if you count from the right
+        {ord} {h} starting from the right
+        {h} found {ord} from the right
+        {ord} {h} beginning at the right
+        {h} with place {num} from the right
+        {h} ranked {ord} from the right
         {ord} {h} from the right
         {ord} {h} counting from the right
         {ord} rightmost {h}
@@ -527,6 +682,14 @@ PHRASES: dict[str, tuple[str, ...]] = {
         {ord} {h} going right to left
     """),
     "nth.top.asc": _lines("""
+        {h} that comes {ord} from the top
+        {h} that is number {num} from the top
+        {ord} {h} if you count from the top
+        {ord} {h} starting from the top
+        {h} found {ord} from the top
+        {ord} {h} beginning at the top
+        {h} with place {num} from the top
+        {h} ranked {ord} from the top
         {ord} {h} from the top
         {ord} {h} counting from the top
         {ord} highest {h}
@@ -537,6 +700,14 @@ PHRASES: dict[str, tuple[str, ...]] = {
         {ord} topmost {h}
     """),
     "nth.top.desc": _lines("""
+        {h} that comes {ord} from the bottom
+        {h} that is number {num} from the bottom
+        {ord} {h} if you count from the bottom
+        {ord} {h} starting from the bottom
+        {h} found {ord} from the bottom
+        {ord} {h} beginning at the bottom
+        {h} with place {num} from the bottom
+        {h} ranked {ord} from the bottom
         {ord} {h} from the bottom
         {ord} {h} counting from the bottom
         {ord} lowest {h}
@@ -547,6 +718,10 @@ PHRASES: dict[str, tuple[str, ...]] = {
         {ord} bottommost {h}
     """),
     "nth.size.asc": _lines("""
+        {h} ranked {ord} in size from the small end
+        {ord} {h} if you count from the smallest
+        {h} that is number {num} by size, small ones first
+        {h} that comes {ord} in size, small ones first
         {ord} smallest {h}
         {ord} tiniest {h}
         {h} that is {ord} smallest
@@ -557,6 +732,10 @@ PHRASES: dict[str, tuple[str, ...]] = {
         {ord} {h} going from small to big
     """),
     "nth.size.desc": _lines("""
+        {h} ranked {ord} in size from the big end
+        {ord} {h} if you count from the biggest
+        {h} that is number {num} by size, big ones first
+        {h} that comes {ord} in size, big ones first
         {ord} largest {h}
         {ord} biggest {h}
         {h} that is {ord} largest
@@ -567,6 +746,14 @@ PHRASES: dict[str, tuple[str, ...]] = {
         {ord} {h} going from big to small
     """),
     "nth.depth.asc": _lines("""
+        {h} that comes {ord} from the front
+        {h} that is number {num} from the front
+        {ord} {h} if you count from the front
+        {ord} {h} starting from the front
+        {h} found {ord} from the front
+        {ord} {h} beginning at the front
+        {h} with place {num} from the front
+        {h} ranked {ord} from the front
         {ord} closest {h}
         {ord} nearest {h}
         {ord} {h} from the front
@@ -577,6 +764,14 @@ PHRASES: dict[str, tuple[str, ...]] = {
         {ord} {h} going front to back
     """),
     "nth.depth.desc": _lines("""
+        {h} that comes {ord} from the back
+        {h} that is number {num} from the back
+        {ord} {h} if you count from the back
+        {ord} {h} starting from the back
+        {h} found {ord} from the back
+        {ord} {h} beginning at the back
+        {h} with place {num} from the back
+        {h} ranked {ord} from the back
         {ord} farthest {h}
         {ord} most distant {h}
         {ord} {h} from the back
@@ -587,6 +782,9 @@ PHRASES: dict[str, tuple[str, ...]] = {
         {ord} {h} going back to front
     """),
     "nth.speed.asc": _lines("""
+        {h} that moved {ord} slowest
+        {h} ranked {ord} in speed, slow ones first
+        {h} that comes {ord} in speed, slow ones first
         {ord} slowest {h}
         {h} that is {ord} slowest
         number {num} {h} in speed, slowest first
@@ -594,6 +792,8 @@ PHRASES: dict[str, tuple[str, ...]] = {
         {h} with the {ord} lowest speed
     """),
     "nth.speed.desc": _lines("""
+        {h} ranked {ord} in speed, fast ones first
+        {h} that comes {ord} in speed, fast ones first
         {ord} fastest {h}
         {ord} quickest {h}
         {h} that is {ord} fastest
@@ -615,6 +815,12 @@ PHRASES: dict[str, tuple[str, ...]] = {
         {h} going fastest
     """),
     "appeared": _lines("""
+        ~came in during the video
+        ~first showed up later
+        ~entered the picture later
+        ~came along later
+        ~[was|were] new in the scene
+        ~[was|were] missing at the start
         ~appeared
         ~came into view
         ~showed up
@@ -629,6 +835,12 @@ PHRASES: dict[str, tuple[str, ...]] = {
         ~popped up
     """),
     "disappeared": _lines("""
+        ~exited the scene
+        ~went missing
+        ~left during the clip
+        ~got out of the picture
+        ~[was|were] there at first but not at the end
+        ~can't be seen at the end
         ~disappeared
         ~vanished
         ~left the scene
@@ -643,6 +855,12 @@ PHRASES: dict[str, tuple[str, ...]] = {
         ~[is|are] not there any more
     """),
     "still": _lines("""
+        ~[was|were] still all the time
+        ~rested in one place
+        ~made no move
+        ~kept the same position
+        ~[was|were] never in motion
+        ~did not change place
         ~did not move
         ~stayed still
         ~stayed put
@@ -657,6 +875,12 @@ PHRASES: dict[str, tuple[str, ...]] = {
         ~[was|were] not moved
     """),
     "moved.any": _lines("""
+        ~did move
+        ~made a move
+        ~ended up elsewhere
+        ~left [its|their] place
+        ~[is|are] in another place now
+        ~got moved around
         ~moved
         ~changed place
         ~[was|were] moved
@@ -671,6 +895,12 @@ PHRASES: dict[str, tuple[str, ...]] = {
         ~[was|were] set in motion
     """),
     "moved.left": _lines("""
+        ~moved leftwards
+        ~went leftwards
+        ~[was|were] shifted to the left
+        ~ended up further left
+        ~changed place leftwards
+        ~made a move to the left
         ~moved left
         ~moved to the left
         ~went left
@@ -683,6 +913,12 @@ PHRASES: dict[str, tuple[str, ...]] = {
         ~moved toward the left side
     """),
     "moved.right": _lines("""
+        ~moved rightwards
+        ~went rightwards
+        ~[was|were] shifted to the right
+        ~ended up further right
+        ~changed place rightwards
+        ~made a move to the right
         ~moved right
         ~moved to the right
         ~went right
@@ -695,6 +931,12 @@ PHRASES: dict[str, tuple[str, ...]] = {
         ~moved toward the right side
     """),
     "moved.up": _lines("""
+        ~moved upwards
+        ~went upwards
+        ~[was|were] shifted up
+        ~ended up further up
+        ~changed place upwards
+        ~made a move up
         ~moved up
         ~moved upward
         ~went up
@@ -707,6 +949,12 @@ PHRASES: dict[str, tuple[str, ...]] = {
         ~climbed in the image
     """),
     "moved.down": _lines("""
+        ~moved downwards
+        ~went downwards
+        ~[was|were] shifted down
+        ~ended up further down
+        ~changed place downwards
+        ~made a move down
         ~moved down
         ~moved downward
         ~went down
@@ -719,6 +967,12 @@ PHRASES: dict[str, tuple[str, ...]] = {
         ~descended in the image
     """),
     "moved.toward": _lines("""
+        ~moved nearer to us
+        ~came toward the front
+        ~came nearer to the camera
+        ~made [its|their] way toward the camera
+        ~ended up closer to the camera
+        ~advanced toward us
         ~moved toward the camera
         ~came closer
         ~came nearer
@@ -731,6 +985,12 @@ PHRASES: dict[str, tuple[str, ...]] = {
         ~moved forward
     """),
     "moved.away": _lines("""
+        ~moved farther from us
+        ~went toward the back
+        ~went farther from the camera
+        ~made [its|their] way away from the camera
+        ~ended up farther from the camera
+        ~retreated from us
         ~moved away from the camera
         ~went farther away
         ~receded
@@ -743,6 +1003,12 @@ PHRASES: dict[str, tuple[str, ...]] = {
         ~moved farther off
     """),
     "before.moved": _lines("""
+        ~began to move before {of}
+        ~moved ahead of {of}
+        ~moved first, before {of}
+        ~[was|were] already moving before {of} did
+        ~started before {of} in moving
+        ~left [its|their] place before {of} did
         ~moved before {of}
         ~moved before {of} did
         ~[was|were] moving before {of} moved
@@ -753,6 +1019,12 @@ PHRASES: dict[str, tuple[str, ...]] = {
         ~had moved by the time {of} moved
     """),
     "after.moved": _lines("""
+        ~began to move after {of}
+        ~moved following {of}
+        ~[was|were] moving only after {of}
+        ~started later than {of} in moving
+        ~waited for {of} to move first
+        ~moved when {of} had already moved
         ~moved after {of}
         ~moved after {of} did
         ~moved only after {of} had moved
@@ -763,6 +1035,12 @@ PHRASES: dict[str, tuple[str, ...]] = {
         ~followed {of} in moving
     """),
     "before.appeared": _lines("""
+        ~[was|were] seen before {of} came
+        ~turned up before {of}
+        ~came earlier than {of}
+        ~joined the scene before {of}
+        ~entered before {of}
+        ~got here before {of}
         ~appeared before {of}
         ~came into view before {of}
         ~showed up before {of} did
@@ -773,6 +1051,12 @@ PHRASES: dict[str, tuple[str, ...]] = {
         ~entered the scene before {of}
     """),
     "after.appeared": _lines("""
+        ~[was|were] seen only after {of} came
+        ~turned up after {of}
+        ~came later than {of}
+        ~joined the scene after {of}
+        ~entered after {of}
+        ~got here after {of}
         ~appeared after {of}
         ~came into view after {of}
         ~showed up after {of} did
@@ -783,6 +1067,12 @@ PHRASES: dict[str, tuple[str, ...]] = {
         ~entered the scene after {of}
     """),
     "before.disappeared": _lines("""
+        ~[was|were] no longer seen before {of} went
+        ~went before {of} did
+        ~left earlier than {of}
+        ~left the frame before {of}
+        ~went out of sight before {of}
+        ~exited before {of}
         ~disappeared before {of}
         ~vanished before {of}
         ~left before {of} did
@@ -793,6 +1083,12 @@ PHRASES: dict[str, tuple[str, ...]] = {
         ~left the picture before {of}
     """),
     "after.disappeared": _lines("""
+        ~[was|were] still seen after {of} went
+        ~went after {of} did
+        ~left later than {of}
+        ~left the frame after {of}
+        ~went out of sight after {of}
+        ~exited after {of}
         ~disappeared after {of}
         ~vanished after {of}
         ~left after {of} did
@@ -803,6 +1099,12 @@ PHRASES: dict[str, tuple[str, ...]] = {
         ~left the picture after {of}
     """),
     "during": _lines("""
+        ~moved at the time that {of} moved
+        ~[was|were] in motion at the same time as {of}
+        ~[was|were] also moving when {of} moved
+        ~moved in the same time as {of}
+        ~[was|were] on the move while {of} moved
+        ~shifted while {of} shifted
         ~moved while {of} moved
         ~moved at the same time as {of}
         ~moved during the motion of {of}
@@ -811,9 +1113,15 @@ PHRASES: dict[str, tuple[str, ...]] = {
         ~moved when {of} moved
         ~moved along with {of}
         ~moved simultaneously with {of}
-        ~shared the moment of motion with {of}
+        ~moved in the same moment as {of}
     """),
     "occluded_by": _lines("""
+        ~disappeared behind {of} for a moment
+        ~[was|were] for some time behind {of} and not seen
+        ~got hidden by {of}
+        ~[was|were] covered up by {of} for a while
+        ~[was|were] screened by {of}
+        ~[was|were] masked by {of} for a moment
         ~[was|were] hidden by {of}
         ~[was|were] hidden behind {of}
         ~[was|were] covered by {of}
@@ -826,6 +1134,13 @@ PHRASES: dict[str, tuple[str, ...]] = {
         ~[was|were] obscured by {of}
     """),
     "first.moved": _lines("""
+        {h} that moved before the others
+        {h} that moved at the earliest time
+        {h} that moved ahead of the rest
+        earliest {h} that moved
+        {h} that was first to move
+        very first {h} to move
+        {h} that moved soonest
         {h} that moved first
         first {h} to move
         first {h} that moved
@@ -836,6 +1151,13 @@ PHRASES: dict[str, tuple[str, ...]] = {
         {h} that set off first
     """),
     "last.moved": _lines("""
+        {h} that moved after the others
+        {h} that moved at the latest time
+        {h} that moved behind the rest
+        latest {h} that moved
+        {h} that was last to move
+        very last {h} to move
+        final {h} to move
         {h} that moved last
         last {h} to move
         last {h} that moved
@@ -846,6 +1168,13 @@ PHRASES: dict[str, tuple[str, ...]] = {
         {h} that set off last
     """),
     "first.appeared": _lines("""
+        {h} that appeared before the others
+        {h} that appeared at the earliest time
+        {h} that appeared ahead of the rest
+        earliest {h} that appeared
+        {h} that was first to appear
+        very first {h} to appear
+        {h} that appeared soonest
         {h} that appeared first
         first {h} to appear
         first {h} that came into view
@@ -856,6 +1185,13 @@ PHRASES: dict[str, tuple[str, ...]] = {
         first {h} to turn up
     """),
     "last.appeared": _lines("""
+        {h} that appeared after the others
+        {h} that appeared at the latest time
+        {h} that appeared behind the rest
+        latest {h} that appeared
+        {h} that was last to appear
+        very last {h} to appear
+        final {h} to appear
         {h} that appeared last
         last {h} to appear
         last {h} that came into view
@@ -866,6 +1202,13 @@ PHRASES: dict[str, tuple[str, ...]] = {
         last {h} to turn up
     """),
     "first.disappeared": _lines("""
+        {h} that disappeared before the others
+        {h} that disappeared at the earliest time
+        {h} that disappeared ahead of the rest
+        earliest {h} that disappeared
+        {h} that was first to disappear
+        very first {h} to disappear
+        {h} that disappeared soonest
         {h} that disappeared first
         first {h} to disappear
         first {h} that went out of view
@@ -876,6 +1219,13 @@ PHRASES: dict[str, tuple[str, ...]] = {
         first {h} to vanish
     """),
     "last.disappeared": _lines("""
+        {h} that disappeared after the others
+        {h} that disappeared at the latest time
+        {h} that disappeared behind the rest
+        latest {h} that disappeared
+        {h} that was last to disappear
+        very last {h} to disappear
+        final {h} to disappear
         {h} that disappeared last
         last {h} to disappear
         last {h} that went out of view
@@ -886,6 +1236,12 @@ PHRASES: dict[str, tuple[str, ...]] = {
         last {h} to vanish
     """),
     "or": _lines("""
+        {a} and {b} too
+        {a}, and {b}
+        {a} and likewise {b}
+        {a} and then also {b}
+        {a} with {b}
+        {a} and {b} as well
         {a} and {b}
         {a} as well as {b}
         {a} plus {b}
@@ -896,18 +1252,32 @@ PHRASES: dict[str, tuple[str, ...]] = {
         {a} and, in addition, {b}
     """),
     "implicit": _lines("""
+        I could take
+        that will help me
+        that would work
+        fit for this
+        that [is|are] useful for that
+        that [helps|help] with this
+        I could use
+        that would be good for it
+        that I need for it
+        which would do for that
         that would help
         I could use for this
         that would do
         suited to this
         for this
-        that fits the purpose
+        that [fits|fit] the purpose
         that would be useful here
         I should use
-        that does the job
-        that is right for this
+        that [does|do] the job
+        that [is|are] right for this
         made for this
-        that solves my problem
+        that [solves|solve] my problem
+        suited to that
+        I could use then
+        that would be of use
+        good for that
     """),
     "why.any": _lines("""
         I am tidying the table.

@@ -38,6 +38,9 @@ USES_TABLE: dict[str, str] = {
         ! I would like a sip of water.
         ! It is hot today and I have not had a drink for hours.
         ! A guest asks for a glass of juice and must get it in something.
+        ? What would you sip lemonade from
+        ! My throat is dry.
+        ! We ran out of cups on the shelf, but I want lemonade.
     """,
     "hot_drink": """
         = hot drink
@@ -64,6 +67,12 @@ USES_TABLE: dict[str, str] = {
         ! The espresso machine is ready.
         ! I spilled my coffee and want a fresh one.
         ! It is cold and I long for hot chocolate.
+        that [keeps|keep] cocoa close to your hands
+        to sip a hot latte from
+        ? What would I have my latte in
+        ! The kettle has boiled and the cocoa is stirred.
+        ! I could use a latte.
+        ! The coffee is hot and needs to go somewhere.
     """,
     "ceramic": """
         = ceramic
@@ -89,6 +98,17 @@ USES_TABLE: dict[str, str] = {
         ! The potter asks what of this could be hers.
         ! I collect things that came out of a kiln.
         ! We are sorting by material, and clay ware comes first.
+        for the pottery shelf
+        of burnt clay
+        that [is|are] stoneware or china
+        ? What is clay ware
+        ? What would a potter call her own
+        ? What is glazed
+        ! The kiln is empty again.
+        ! My aunt throws pots and wants to see her ware.
+        ! The glaze has to be looked at.
+        ! Only stoneware and china go into this crate.
+        ! A crack in the clay must be found.
     """,
     "side_handle": """
         = handle on the side
@@ -114,6 +134,14 @@ USES_TABLE: dict[str, str] = {
         ! The hook can only hold things by a side loop.
         ! The gripper hangs things up by their loop handles.
         ! I want to hang something by its ear.
+        that [hangs|hang] on a hook by the handle
+        with a loop that a finger goes through
+        ? What could hang on a hook by its handle
+        ? What has a rounded loop to hold it by
+        ! The hook on the wall takes a loop handle.
+        ! I can only lift things by a ring at the side.
+        ! My finger fits through a loop.
+        ! The hanger holds rounded handles.
     """,
     "serve": """
         = serve food
@@ -141,6 +169,10 @@ USES_TABLE: dict[str, str] = {
         ! The pasta is done.
         ! Lunch needs to get on the table.
         ! I made a salad for the guests.
+        for snacks and meals
+        ? What would I eat dinner from
+        ! The waiter comes with the food.
+        ! My pasta is done and hot.
     """,
     "soup": """
         = soup
@@ -167,6 +199,13 @@ USES_TABLE: dict[str, str] = {
         ! I want cereal with milk.
         ! A stew is waiting on the stove.
         ! Breakfast will be porridge today.
+        to ladle soup into
+        for whisking eggs
+        ? What could I whisk eggs in
+        ? Where would you put broth
+        ! The broth is hot.
+        ! My muesli is waiting for milk.
+        ! We are having ramen tonight.
     """,
     "pour": """
         = pour from
@@ -192,6 +231,10 @@ USES_TABLE: dict[str, str] = {
         ! The glasses are empty and the guests want more.
         ! My cup needs a refill.
         ! Somebody should top up the drinks.
+        that [fills|fill] cups
+        ? What could I fill the glasses from
+        ! The cup is empty.
+        ! Guests are thirsty; someone should go round and fill up.
     """,
     "cook": """
         = cook with
@@ -218,6 +261,12 @@ USES_TABLE: dict[str, str] = {
         ! The stove is hot and the bacon is waiting.
         ! We are having pancakes.
         ! The recipe says: brown the onions.
+        for frying fish
+        ? What could I fry fish in
+        ? What would I cook over heat with
+        ! The hob is on.
+        ! I feel like pancakes.
+        ! The fish should be fried.
     """,
     "metal": """
         = metal
@@ -243,6 +292,17 @@ USES_TABLE: dict[str, str] = {
         ! I am sorting scrap metal.
         ! The magnet crane is looking for work.
         ! Steel goes into the left bin.
+        that a scrap dealer would buy
+        of iron or steel
+        that [is|are] made by a smith
+        ? What is made of steel
+        ? What is metallic
+        ? What would clink
+        ! The magnet needs a test.
+        ! The scrap dealer pays for steel today.
+        ! I want to see what rust could do.
+        ! The metal detector beeps.
+        ! The blacksmith is curious.
     """,
     "read": """
         = read
@@ -270,6 +330,13 @@ USES_TABLE: dict[str, str] = {
         ! The exam is tomorrow and I must study.
         ! The librarian wants her loan back.
         ! A bedtime story would be nice.
+        with a story inside
+        with many chapters
+        ? What has chapters
+        ? What tells a story in print
+        ! I love a good story.
+        ! I need chapter three.
+        ! The shelf in the library has a gap.
     """,
     "paper": """
         = paper or cardboard
@@ -295,6 +362,17 @@ USES_TABLE: dict[str, str] = {
         ! The paper recycling is collected today.
         ! I am sorting the recycling, paper first.
         ! Rain is coming in and soggy paper is a mess.
+        that the paper mill takes back
+        that the shredder could eat
+        made of card
+        ? What would the shredder take
+        ? What is made of card or paper
+        ? What could be recycled as paper
+        ! The shredder is running.
+        ! The paper mill takes old material back.
+        ! The blue recycling bin is for card and paper.
+        ! Water would ruin anything made of pulp.
+        ! The waste paper goes out today.
     """,
     "nail": """
         = drive nails
@@ -320,6 +398,10 @@ USES_TABLE: dict[str, str] = {
         ! A nail sticks out of the board.
         ! I want to hang a picture on the wall.
         ! The carpenter has nails but nothing to hit them with.
+        that [is|are] swung to drive nails
+        ? What could hit a nail on the head
+        ! There are boards to be nailed together.
+        ! The tent stake must go into the ground.
     """,
     "toolbox": """
         = toolbox
@@ -345,6 +427,10 @@ USES_TABLE: dict[str, str] = {
         ! The shelf is broken and I will repair it.
         ! The handyman has started work.
         ! I am putting the workshop in order.
+        ? What is sold in a hardware store
+        ? What could I mend a chair with
+        ! The chair wobbles and needs mending.
+        ! Something in the machine broke.
     """,
     "light": """
         = give light
@@ -372,6 +458,11 @@ USES_TABLE: dict[str, str] = {
         ! The power is weak and I can hardly see.
         ! I can't read in this gloom.
         ! There is a noise in the dark cellar.
+        ? What could brighten this corner
+        ? What makes it brighter
+        ! The lights went out.
+        ! I hear a noise in the cellar and it is dark.
+        ! It should be brighter in here.
     """,
     "electric": """
         = electric
@@ -397,6 +488,17 @@ USES_TABLE: dict[str, str] = {
         ! The electronics bin is still empty.
         ! Everything electric must be off before we leave.
         ! Water is dripping and electricity is a risk.
+        that [needs|need] a charger or a plug
+        with a battery or a cable
+        that [works|work] with current
+        ? What has a battery or a plug
+        ? What would an electrician repair
+        ? What needs to be charged
+        ! The electrician has arrived.
+        ! A battery must be charged.
+        ! The plug and the cable need checking.
+        ! We must unplug things before the storm.
+        ! The power is out and some things will not work.
     """,
     "eat": """
         = eat
@@ -424,6 +526,12 @@ USES_TABLE: dict[str, str] = {
         ! I skipped breakfast.
         ! I need some energy before the game.
         ! The fruit salad is not finished.
+        ? What would a monkey love
+        ? What could I have for breakfast
+        ! My stomach is empty.
+        ! I could do with a snack.
+        ! The monkey in the zoo is hungry.
+        ! It is time for breakfast.
     """,
     "peel": """
         = peel
@@ -449,5 +557,15 @@ USES_TABLE: dict[str, str] = {
         ! The compost wants peel.
         ! The clown looks for something to slip on.
         ! I will peel something for the child.
+        with a slippery skin
+        that a clown slips on
+        ? What would I peel
+        ? What has a skin that comes off
+        ? What could a clown slip on
+        ! The skin has to come off first.
+        ! The monkey wants to unwrap something.
+        ! The compost bin takes slippery skins.
+        ! I like fruit that needs no knife.
+        ! Someone will slip if the skin stays on the floor.
     """,
 }

@@ -31,6 +31,10 @@ USES_THINGS: dict[str, str] = {
         ! There is an emergency and we need help.
         ! I am late and should let them know.
         ! My friend abroad has a birthday.
+        for talking to people far away
+        ? What would I talk to someone far away with
+        ! I promised to ring my mother.
+        ! A text message must go out.
     """,
     "screen": """
         = has a screen
@@ -56,6 +60,12 @@ USES_THINGS: dict[str, str] = {
         ! I want a photo of this sunset.
         ! What will the weather be? I should look it up.
         ! I want to watch a clip.
+        for the internet
+        ? What could I browse the internet with
+        ? What can be unlocked with a fingerprint
+        ! I want to browse the internet.
+        ! My battery of selfies is empty, let us take one.
+        ! The app needs an update.
     """,
     "play": """
         = toy
@@ -82,6 +92,10 @@ USES_THINGS: dict[str, str] = {
         ! My nephew is visiting and wants to have fun.
         ! Tidy the toys into the chest.
         ! It is playtime.
+        that a nursery would have
+        ? What would be in a nursery
+        ! The nursery opens in five minutes.
+        ! The toddler cries and wants to have fun.
     """,
     "bounce": """
         = bounces
@@ -107,6 +121,18 @@ USES_THINGS: dict[str, str] = {
         ! We want a game of catch.
         ! The dog wants to run after something.
         ! The team is ready for practice.
+        that [comes|come] back from the wall
+        that a team plays with
+        for a sports lesson
+        ? What bounces
+        ? What is good for sports
+        ? What hops off the ground
+        ? What would a goalkeeper catch
+        ! The goal is ready and so am I.
+        ! Let's hop around and do some sports.
+        ! The dog brings back whatever I throw.
+        ! We need something that comes back from the wall.
+        ! Sports lesson starts now.
     """,
     "sphere": """
         = sphere
@@ -132,6 +158,17 @@ USES_THINGS: dict[str, str] = {
         ! The geometry teacher wants a sphere.
         ! I am learning shapes, and the round one comes next.
         ! The table tilts, so perfectly round things will roll off.
+        that [is|are] round like a globe
+        without corners
+        that would roll down a slope in any direction
+        ? What is perfectly round
+        ? What has no corners
+        ? What has the shape of a planet
+        ! The compass and ruler are out; next is a globe shape.
+        ! A perfectly round thing is needed for the model of a planet.
+        ! The marble run is ready.
+        ! I need something with no corners.
+        ! The slope will make round things roll.
     """,
     "pack": """
         = pack things in
@@ -158,6 +195,11 @@ USES_THINGS: dict[str, str] = {
         ! The present must go by mail.
         ! These odds and ends need a place.
         ! The courier comes in an hour.
+        for storing things
+        ? What has six sides and a lid
+        ! My things need storing.
+        ! The parcel should go out today.
+        ! I want to send a gift by mail.
     """,
     "stir": """
         = stir with
@@ -183,6 +225,13 @@ USES_THINGS: dict[str, str] = {
         ! The sugar has sunk to the bottom of my tea.
         ! My yogurt is open.
         ! The sauce must be tasted.
+        that [is|are] used for stirring drinks
+        ? What could I measure honey with
+        ? What would I use for stirring
+        ? What could I eat pudding with
+        ! My coffee needs stirring.
+        ! The honey must be measured.
+        ! There is sugar in the tea, and it should dissolve.
     """,
     "cutlery": """
         = cutlery
@@ -208,6 +257,9 @@ USES_THINGS: dict[str, str] = {
         ! The table is laid, except for the cutlery.
         ! The cutlery drawer is open.
         ! The silver needs to be polished.
+        ? What would lie next to the plate
+        ! The forks are missing, but something else lies next to the plate.
+        ! Dinner guests need something to eat with.
     """,
     "cut": """
         = cut with
@@ -234,6 +286,11 @@ USES_THINGS: dict[str, str] = {
         ! This thread is too long.
         ! The ribbon should be cut in two.
         ! I must trim the label.
+        for slicing
+        ? What slices things
+        ? What could snip a thread
+        ! The tape on this parcel will not tear.
+        ! I need the ribbon in two pieces.
     """,
     "sharp": """
         = sharp
@@ -260,6 +317,14 @@ USES_THINGS: dict[str, str] = {
         ! Careful, somebody could get hurt and bleed.
         ! The airport check is next.
         ! Sharp things must go out of reach.
+        that [counts|count] as a hazard for fingers
+        pointed or bladed
+        ? What is a cutting hazard
+        ? What is pointed and dangerous
+        ? What should be kept away from toddlers
+        ! There is a pointed hazard somewhere.
+        ! The children must be kept safe from blades.
+        ! I pricked my finger.
     """,
     "brew": """
         = brew tea
@@ -285,6 +350,10 @@ USES_THINGS: dict[str, str] = {
         ! The tea leaves are ready to steep.
         ! Friends are coming for tea.
         ! It is five o'clock, tea time.
+        ? What would I put tea bags in
+        ! The water boils for the tea.
+        ! Green tea would be lovely.
+        ! Tea for four, please.
     """,
     "see_through": """
         = see-through
@@ -310,6 +379,17 @@ USES_THINGS: dict[str, str] = {
         ! The glassblower asks for his piece.
         ! I want to see how full it is from outside.
         ! The sculpture needs something transparent.
+        that [is|are] clear on all sides
+        transparent like a window
+        that a glassblower made
+        ? What is clear like a window
+        ? What lets light through
+        ? What could I look through
+        ! The light should pass through it.
+        ! I want to watch the bubbles from outside.
+        ! The photographer wants something transparent.
+        ! It must be clear so that I see what is in it.
+        ! The window maker is asking.
     """,
     "wheels": """
         = has wheels
@@ -335,6 +415,17 @@ USES_THINGS: dict[str, str] = {
         ! The toy garage is empty.
         ! The racing track is built.
         ! A little driver looks for a vehicle.
+        that could go down a ramp on wheels
+        with four wheels
+        that [drives|drive] on a toy road
+        ? What could drive down the ramp
+        ? What has four wheels
+        ? What is a small copy of a vehicle
+        ! The ramp is ready for a race.
+        ! The toy road needs traffic.
+        ! A tyre came off and must be fixed.
+        ! The little garage has space for one more.
+        ! Four wheels are better than none.
     """,
     "flowers": """
         = put flowers in
@@ -360,6 +451,11 @@ USES_THINGS: dict[str, str] = {
         ! I got a bouquet of roses.
         ! The tulips are drooping and need water.
         ! The florist has just delivered.
+        ? What could hold stems in water
+        ? Where would roses go
+        ! The stems need water.
+        ! It is Mother's Day and I bought lilies.
+        ! These sunflowers should stand somewhere.
     """,
     "bolt": """
         = turn bolts
@@ -385,6 +481,11 @@ USES_THINGS: dict[str, str] = {
         ! The bolt on my bike is loose.
         ! A nut must be tightened.
         ! The pipe joint is leaking.
+        for loosening nuts
+        ? What could loosen a nut
+        ? What could I undo a nut with
+        ! The wheel nut has to come off.
+        ! The joint of the pipe drips.
     """,
     "scrub": """
         = scrub with
@@ -410,6 +511,11 @@ USES_THINGS: dict[str, str] = {
         ! My boots are full of mud.
         ! The tiles are dirty.
         ! There is a stain that must be scrubbed off.
+        ? What would get rid of dust
+        ? What could I scour a pot with
+        ! There is dust everywhere.
+        ! The pot must be scoured.
+        ! Crumbs all over the floor!
     """,
     "wear": """
         = wear
@@ -435,6 +541,10 @@ USES_THINGS: dict[str, str] = {
         ! My head feels bare.
         ! I am getting dressed and lack something on my head.
         ! The mannequin's head needs dressing.
+        ? What could I put on my head
+        ! My hair is wet and I go outside.
+        ! I need something for my head.
+        ! She wants to try something on.
     """,
     "shade": """
         = shade from the sun
@@ -460,6 +570,11 @@ USES_THINGS: dict[str, str] = {
         ! The sun is burning today.
         ! I get sunburn easily.
         ! My hair looks terrible this morning.
+        ? What would shade my eyes
+        ? What could hide bad hair
+        ! The sun is very bright.
+        ! It is a sunny day at the beach.
+        ! I have bad hair today and must hide it.
     """,
     "listen": """
         = listen to music
@@ -485,5 +600,11 @@ USES_THINGS: dict[str, str] = {
         ! I want to hear my favourite song.
         ! It is loud here and I want music instead.
         ! My podcast should not disturb the others.
+        with speakers for both ears
+        ? What has small speakers for the ears
+        ! The train is loud and I want my songs.
+        ! My favourite album is out.
+        ! The neighbours should not hear my music.
+        ! I want to shut out the noise.
     """,
 }
