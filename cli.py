@@ -205,7 +205,7 @@ def distill_embedded(
 @eval_app.command("twinbench")
 def eval_twinbench(
     split: Annotated[
-        Literal["train", "val", "test"], typer.Option(help="Which frozen split.")
+        Literal["val", "test"], typer.Option(help="Which frozen split.")
     ] = "val",
     tier: TierOption = "cell",
     models: ModelsOption = "embedded",
