@@ -7,7 +7,6 @@ from dataclasses import asdict
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
 
 from ...perception.bundle import write_network_entry
 from ...perception.depth import DepthConfig
@@ -15,7 +14,7 @@ from ...perception.graphs.configs_depth import IMAGENET_MEAN, IMAGENET_STD
 from ...perception.graphs.depth import export_depth
 from .cards import curve_table, write_card
 from .depth_train import DepthPictures, DepthRecipe, DepthSetup, evaluate_depth
-from .runs import Average, Curve, load_state, parameter_count
+from .runs import Average, Curve, load_state, parameter_count, save_half
 
 __all__ = ["FILES", "export"]
 
@@ -42,18 +41,13 @@ def export(
     average = Average(setup.model)
     counters = load_state(work / "state.safetensors", setup.model, average)
     average.copy_to(setup.model)
-    half = {k: v.to(torch.float16).contiguous() for k, v in setup.model.state_dict().items()}
-    setup.model.load_state_dict({k: v.float() for k, v in half.items()})
-    setup.model.to(memory_format=torch.contiguous_format).eval()
     folder.mkdir(parents=True, exist_ok=True)
+    setup.model.to(memory_format=torch.contiguous_format).eval()
+    settings = setup.model.config.to_json_string(use_diff=False)
+    name = "DepthAnythingForDepthEstimation"
+    save_half(folder / "depth.safetensors", setup.model, name, settings)
     scores = evaluate_depth(setup, val) if val is not None else {}
     export_depth(setup.model, folder)
-    settings = setup.model.config.to_json_string(use_diff=False)
-    save_file(
-        half,
-        str(folder / "depth.safetensors"),
-        {"architecture": "DepthAnythingForDepthEstimation", "config": settings},
-    )
     config = DepthConfig(
         image_size=recipe.image_size,
         mean=IMAGENET_MEAN,

@@ -206,7 +206,7 @@ def _step(setup: DepthSetup, data: DepthPictures, step: int) -> float:
     loss = depth_loss(depth, truth.to(setup.device), objects.to(setup.device))
     for optimiser in setup.optimisers:
         optimiser.zero_grad(set_to_none=True)
-    loss.backward()  # type: ignore[no-untyped-call]
+    loss.backward()
     value = float(loss.detach())
     if np.isfinite(value):
         for optimiser in setup.optimisers:

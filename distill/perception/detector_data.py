@@ -26,6 +26,7 @@ __all__ = [
     "boxes_of",
     "make_batch",
     "photometric",
+    "repaint",
     "targets",
 ]
 
@@ -58,7 +59,8 @@ class Pictures(Protocol):
 class Batch:
     """B pictures and their K positive patches.
 
-    ``pixels`` (B, 3, S, S) normalised; ``row``, ``patch``, ``noun``, ``color`` (K,) int64;
+    ``pixels`` (B, 3, S, S) normalised; ``row``, ``patch``, ``noun``, ``color`` (K,) int64
+    (a colour of −1 is not known);
     ``box`` (K, 4) as (cx, cy, w, h) in units of the square; ``weight`` (K,); ``ignored``
     (B, P) bool.
     """
@@ -120,18 +122,49 @@ def targets(
 
 def augment(
     rgb_hw3: NDArray[np.uint8], ids_hw: NDArray[np.uint8], rng: np.random.Generator
-) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """Mirror, light, noise, compression; one in ten becomes a padded landscape frame.
+) -> tuple[NDArray[np.uint8], NDArray[np.uint8], set[int]]:
+    """Mirror, paint, light, noise, compression; one in ten becomes a padded landscape frame.
 
-    Hues stay what they are, because colour words are learnt: gains differ by at most 5 %
-    between channels.
+    Returns the picture, its ids and the ids of repainted objects. All other hues stay what
+    they are, because colour words are learnt: gains differ by at most 5 % between channels.
     """
     if rng.random() < 0.5:
         rgb_hw3, ids_hw = rgb_hw3[:, ::-1], ids_hw[:, ::-1]
-    rgb, ids = np.ascontiguousarray(rgb_hw3), np.ascontiguousarray(ids_hw)
+    rgb, ids = np.array(rgb_hw3), np.array(ids_hw)
+    rgb, painted = repaint(rgb, ids, rng)
     if rng.random() < 0.1:
         rgb, ids = _landscape(rgb, ids, rng)
-    return photometric(rgb, rng), ids
+    return photometric(rgb, rng), ids, painted
+
+
+def repaint(
+    rgb: NDArray[np.uint8], ids: NDArray[np.uint8], rng: np.random.Generator, share: float = 0.2
+) -> tuple[NDArray[np.uint8], set[int]]:
+    """Turn the hue of some objects, or make them nearly white or black; returns their ids.
+
+    A repainted object keeps its noun and loses its colour word. Without this the network
+    takes colour as a hint of the noun, and never names a pair that training lacks.
+    """
+    painted: set[int] = set()
+    for k in range(1, int(ids.max()) + 1):
+        if rng.random() >= share:
+            continue
+        mask = ids == k
+        pixels: Any = rgb[mask][None]
+        if not pixels.size:
+            continue
+        hsv: Any = cv2.cvtColor(pixels, cv2.COLOR_RGB2HSV).astype(np.float32)
+        kind = rng.random()
+        if kind < 0.7:
+            hsv[..., 0] = (hsv[..., 0] + rng.uniform(10, 170)) % 180
+            hsv[..., 1:] *= rng.uniform(0.8, 1.2, 2)
+        else:
+            hsv[..., 1] *= 0.15
+            hsv[..., 2] = hsv[..., 2] * 0.2 if kind < 0.85 else 90 + hsv[..., 2] * 0.65
+        flat = np.clip(hsv, 0, [179, 255, 255]).astype(np.uint8)
+        rgb[mask] = cv2.cvtColor(flat, cv2.COLOR_HSV2RGB)[0]
+        painted.add(k)
+    return rgb, painted
 
 
 def photometric(rgb: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
@@ -183,20 +216,22 @@ def make_batch(
     frames, lists, ignored = [], [], []
     for row, index in enumerate(indices.tolist()):
         rgb, ids = pictures.rgb[index], pictures.ids[index]
-        rgb, ids = augment(rgb, ids, rng) if rng is not None else (np.array(rgb), np.array(ids))
+        painted: set[int] = set()
+        if rng is not None:
+            rgb, ids, painted = augment(rgb, ids, rng)
         records = pictures.objects[index]["objects"]
         count = max((int(o["id"]) for o in records), default=0)
         noun, color = np.full(count, -1), np.full(count, -1)
         for o in records:
             noun[o["id"] - 1] = nouns.get(o["category"], -1)
-            color[o["id"] - 1] = colors.get(o["color"], -1)
+            color[o["id"] - 1] = -1 if o["id"] in painted else colors.get(o["color"], -1)
         patches, owners, weights, skip = targets(ids, count)
-        usable = (noun[owners] >= 0) & (color[owners] >= 0)
+        usable = noun[owners] >= 0
         skip[patches[~usable]] = True
         patches, owners, weights = patches[usable], owners[usable], weights[usable]
         x0, y0, x1, y1 = (boxes_of(ids, count)[owners] / ids.shape[0]).T
         box = np.stack([(x0 + x1) / 2, (y0 + y1) / 2, x1 - x0, y1 - y0], axis=1)
-        frames.append(rgb)
+        frames.append(np.asarray(rgb))
         ignored.append(skip)
         lists.append(
             (np.full(len(patches), row), patches, noun[owners], color[owners], box, weights)

@@ -7,16 +7,13 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-import torch
-from safetensors.torch import save_file
-
 from ...perception.bundle import write_network_entry
 from ...perception.graphs.detector import export_detector
 from .cards import curve_table, write_card
 from .detector_data import Pictures
 from .detector_eval import detections, runtime_config, score, see
 from .detector_train import DetectorRecipe, Setup
-from .runs import Average, Curve, load_state, parameter_count
+from .runs import Average, Curve, load_state, parameter_count, save_half
 
 __all__ = ["FILES", "best_threshold", "export"]
 
@@ -50,22 +47,16 @@ def export(
     average = Average(setup.module)
     counters = load_state(work / "state.safetensors", setup.module, average)
     average.copy_to(setup.module)
-    half = {k: v.to(torch.float16) for k, v in setup.model.state_dict().items()}
-    setup.model.load_state_dict({k: v.float() for k, v in half.items()})
-    setup.module.eval()
     folder.mkdir(parents=True, exist_ok=True)
+    settings = setup.model.config.to_json_string(use_diff=False)
+    save_half(folder / "detector.safetensors", setup.model, "Owlv2ForObjectDetection", settings)
+    setup.module.eval()
     config = runtime_config(setup.queries.nouns, setup.queries.colors)
     scores: dict[str, float] = {}
     if val is not None:
         threshold, scores = best_threshold(setup, val)
         config = replace(config, score_threshold=threshold)
     export_detector(setup.model, folder)
-    settings = setup.model.config.to_json_string(use_diff=False)
-    save_file(
-        {k: v.contiguous() for k, v in half.items()},
-        str(folder / "detector.safetensors"),
-        {"architecture": "Owlv2ForObjectDetection", "config": settings},
-    )
     (folder / "detector_tokenizer.json").write_text(
         json.dumps(setup.tokenizer_json, separators=(",", ":")), encoding="utf-8"
     )

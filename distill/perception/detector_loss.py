@@ -76,11 +76,12 @@ def detection_loss(
     at, weight = (batch.row, batch.patch), batch.weight
     total = weight.sum().clamp(min=1.0)
     iou, giou = aligned_iou(boxes[at], batch.box)
+    color = batch.color.clamp(min=0)  # one that is not known counts nowhere below
     columns = torch.stack(
         [
             batch.noun,
-            words.nouns + batch.color,
-            words.nouns + words.colors + batch.noun * words.colors + batch.color,
+            words.nouns + color,
+            words.nouns + words.colors + batch.noun * words.colors + color,
         ],
         dim=1,
     )
@@ -107,6 +108,8 @@ def _varifocal(
     negative = 0.75 * logits.detach().sigmoid().square()
     weights = torch.where(target > 0, scale, negative)
     weights = weights.masked_fill(batch.ignored[..., None], 0)
+    blank = batch.color < 0
+    weights[batch.row[blank], batch.patch[blank], words.nouns :] = 0
     learnt = torch.ones(logits.shape[-1], device=logits.device)
     learnt[words.nouns + words.colors :] = words.pairs.to(learnt)
     return F.binary_cross_entropy_with_logits(logits, target, weights * learnt, reduction="sum")
@@ -116,14 +119,14 @@ def _choices(logits_kq: Tensor, batch: Batch, words: Vocabulary) -> Tensor:
     sizes = [words.nouns, words.colors, words.nouns * words.colors]
     nouns, colors, pairs = torch.split(logits_kq, sizes, dim=1)
     learnt = words.pairs.to(logits_kq.device)
-    pair = batch.noun * words.colors + batch.color
-    known = learnt[pair]
+    painted = batch.color >= 0
+    pair = batch.noun * words.colors + batch.color.clamp(min=0)
+    known = (learnt[pair] & painted).to(logits_kq.dtype)
     pairs = pairs.masked_fill(~learnt, -1e4)
     loss = (
         F.cross_entropy(nouns, batch.noun, reduction="none")
-        + 0.5 * F.cross_entropy(colors, batch.color, reduction="none")
-        + 0.5
-        * F.cross_entropy(pairs, pair, reduction="none").where(known, torch.zeros(()).to(pairs))
+        + 0.5 * F.cross_entropy(colors, batch.color, reduction="none", ignore_index=-1)
+        + 0.5 * F.cross_entropy(pairs, pair, reduction="none") * known
     )
     return (loss * batch.weight).sum()
 
@@ -151,6 +154,6 @@ def _auxiliary(
     corners = _corners(batch.box)
     distance = torch.cat([centre / side - corners[:, :2], corners[:, 2:] - centre / side], dim=1)
     distance = distance * (16 * side / 48)  # in units of 48 pixels
-    paint = F.cross_entropy(color[at], batch.color, reduction="none")
+    paint = F.cross_entropy(color[at], batch.color, reduction="none", ignore_index=-1)
     reach = F.smooth_l1_loss(sides[at], distance, reduction="none", beta=0.1).sum(dim=1)
     return (dense * weight.flatten()).sum() + ((paint + reach) * batch.weight).sum()

@@ -47,7 +47,7 @@ class DetectorRecipe:
     """What decides a run besides its data and budget; stored with its checkpoint."""
 
     tier: str = "cell"
-    layers: int = 6
+    layers: int = 4
     width: int = 128
     batch: int = 8
     muon_lr: float = 0.02
@@ -86,7 +86,7 @@ class Setup:
 
     def start(self, patches: NDArray[np.float32]) -> None:
         """Set initial values from training patches and build the optimisers."""
-        initialise(self.model, patches, self.recipe.seed)
+        initialise(self.model, patches, self.tokens.cpu(), self.recipe.seed)
         self.ready()
 
     def ready(self) -> None:
@@ -94,14 +94,28 @@ class Setup:
         self.module.to(self.device).train()
         matrices: list[torch.nn.Parameter] = []
         rest: list[torch.nn.Parameter] = []
+        filters: list[torch.nn.Parameter] = []
         for name, p in self.module.named_parameters():
             if ".vision_model.encoder.layers." in name and p.ndim == 2:
                 matrices.append(p)
+            elif name.endswith("patch_embedding.weight"):
+                filters.append(p)
             else:
                 rest.append(p)
+        groups: list[dict[str, Any]] = [
+            {"params": rest},
+            {"params": filters, "lr": 0.1 * self.recipe.adam_lr},
+        ]
         self.optimisers: list[torch.optim.Optimizer] = [
             Muon(matrices, lr=self.recipe.muon_lr, momentum=0.95, weight_decay=0.02),
-            torch.optim.AdamW(rest, lr=self.recipe.adam_lr, betas=(0.9, 0.98), weight_decay=0.01),
+            # Whitened filters have weights of very different sizes: Adam's equal steps would
+            # undo them at the usual rate.
+            torch.optim.AdamW(
+                groups,
+                lr=self.recipe.adam_lr,
+                betas=(0.9, 0.98),
+                weight_decay=0.01,
+            ),
         ]
 
     def outputs(self, pixels: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor, Tensor]]:
@@ -203,7 +217,7 @@ def _step(setup: Setup, data: Pictures, step: int) -> dict[str, float]:
     loss, parts = detection_loss(outputs, setup.auxiliary(features), batch, setup.words)
     for optimiser in setup.optimisers:
         optimiser.zero_grad(set_to_none=True)
-    loss.backward()  # type: ignore[no-untyped-call]
+    loss.backward()
     torch.nn.utils.clip_grad_norm_(setup.optimisers[1].param_groups[0]["params"], 10.0)
     if math.isfinite(float(loss.detach())):
         for optimiser in setup.optimisers:

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from ...twin.errors import ModelError
 
-__all__ = ["Average", "Budget", "Curve", "load_state", "parameter_count", "save_state"]
+__all__ = ["Average", "Budget", "Curve", "load_state", "parameter_count", "save_half", "save_state"]
 
 
 @dataclass
@@ -167,6 +167,17 @@ def load_state(
             {"state": state, "param_groups": optimiser.state_dict()["param_groups"]}
         )
     return counters
+
+
+def save_half(path: Path, module: nn.Module, architecture: str, settings: str) -> None:
+    """Round a network's weights to half precision, in place, and write them.
+
+    ``settings`` is the architecture's configuration as JSON; both go into the header.
+    """
+    half = {k: v.to(torch.float16).contiguous() for k, v in module.state_dict().items()}
+    module.load_state_dict({k: v.float() for k, v in half.items()})
+    save_file(half, str(path), {"architecture": architecture, "config": settings})
+    path.chmod(0o644)  # safetensors makes files for their owner only
 
 
 def parameter_count(module: nn.Module) -> int:

@@ -13,10 +13,17 @@ pytest.importorskip("transformers")
 
 from edgetwin.distill.perception import depth_export, depth_train, detector_export, detector_train
 from edgetwin.distill.perception.depth_train import DepthRecipe, depth_loss
-from edgetwin.distill.perception.detector_data import augment, boxes_of, make_batch, targets
+from edgetwin.distill.perception.detector_data import (
+    Batch,
+    augment,
+    boxes_of,
+    make_batch,
+    repaint,
+    targets,
+)
 from edgetwin.distill.perception.detector_eval import match, score
-from edgetwin.distill.perception.detector_init import patch_filters, sincos_2d
-from edgetwin.distill.perception.detector_loss import aligned_iou
+from edgetwin.distill.perception.detector_init import initialise, patch_filters, sincos_2d
+from edgetwin.distill.perception.detector_loss import Vocabulary, aligned_iou, detection_loss
 from edgetwin.distill.perception.detector_train import DetectorRecipe
 from edgetwin.distill.perception.muon import orthogonalise
 from edgetwin.distill.perception.runs import Average, Budget
@@ -73,6 +80,15 @@ class TestTargets:
             assert (one[1] == two[1]).all()
             assert one[0].shape == rgb.shape
             assert set(np.unique(one[1])) <= set(np.unique(ids))
+            assert one[2] == two[2] <= set(range(1, 4))
+
+    def test_repainting_changes_only_the_object(self) -> None:
+        rgb, ids = PICTURES.rgb[0].copy(), PICTURES.ids[0]
+        got, painted = repaint(rgb.copy(), ids, np.random.default_rng(0), share=1)
+        assert painted == set(np.unique(ids).tolist()) - {0}
+        assert (got[ids == 0] == rgb[ids == 0]).all()
+        assert (got[ids > 0] != rgb[ids > 0]).any(axis=1).mean() > 0.9
+        assert repaint(rgb, ids, np.random.default_rng(0), share=0)[1] == set()
 
     def test_batch(self) -> None:
         words = (("mug", "bowl", "bottle", "pan"), ("red", "green", "blue", "white"))
@@ -102,6 +118,25 @@ class TestLosses:
         far = torch.tensor([[1.75, 0.25, 0.5, 0.5]])
         assert aligned_iou(a[1:], far)[1].tolist() == [-0.5]  # half of the hull is empty
 
+    def test_a_repainted_object_teaches_no_colour(self) -> None:
+        words = Vocabulary(2, 2, torch.ones(4, dtype=torch.bool))
+        logits = torch.zeros(1, 4, 8, requires_grad=True)
+        zeros = torch.zeros(1)
+        for color, learns in ((1, True), (-1, False)):
+            batch = Batch(
+                pixels=zeros, row=torch.tensor([0]), patch=torch.tensor([2]),
+                noun=torch.tensor([1]), color=torch.tensor([color]),
+                box=torch.tensor([[0.5, 0.5, 0.2, 0.2]]), weight=torch.ones(1),
+                ignored=torch.zeros(1, 4, dtype=torch.bool),
+            )  # fmt: skip
+            boxes = torch.full((1, 4, 4), 0.5)
+            auxiliary = (torch.zeros(1, 4, 3), torch.zeros(1, 4, 2), torch.zeros(1, 4, 4))
+            loss, _ = detection_loss((boxes, logits, torch.zeros(1, 4)), auxiliary, batch, words)
+            (grad,) = torch.autograd.grad(loss, logits)
+            assert float(grad[0, 2, 1]) < 0 < float(grad[0, 2, 0])  # its noun and the other
+            assert bool((grad[0, 2, 2:] != 0).all()) is learns
+            assert bool((grad[0, 0, 2:] > 0).all())  # background has no colour either way
+
     def test_depth_by_hand(self) -> None:
         truth = torch.tensor([[[1.0, 2.0], [1.0, float("nan")]]])
         depth = torch.tensor([[[1.1, 2.0], [1.0, 5.0]]], requires_grad=True)
@@ -127,6 +162,25 @@ class TestLosses:
         out = patches @ patch_filters(patches, 4, torch.Generator().manual_seed(0)).numpy().T
         np.testing.assert_allclose(np.cov(out.T), np.eye(4), atol=0.02)
 
+    def test_heads_look_aside(self) -> None:
+        recipe = DetectorRecipe(layers=2, width=128)
+        model = detector_train.Setup(recipe).model
+        patches = np.random.default_rng(0).normal(size=(500, 768)).astype(np.float32)
+        tokens = detector_train.Setup(recipe).tokens
+        initialise(model, patches, tokens, 0)
+        vision = model.owlv2.vision_model
+        position = vision.embeddings.position_embedding.weight[1:].detach()  # 16 x 16 patches
+        attention = vision.encoder.layers[0].self_attn
+        here = 5 * 16 + 7
+        for head, (dx, dy) in enumerate(((1, 0), (-1, 0), (0, 1), (0, -1))):
+            rows = slice(head * 32, head * 32 + 32)
+            query = attention.q_proj.weight[rows] @ position[here]
+            keys = position @ attention.k_proj.weight[rows].T
+            assert int((keys @ query).argmax()) == (5 + dy) * 16 + 7 + dx
+        queries = detector_train.DetectorText(model)(tokens).detach()
+        nouns = queries[:16] @ queries[:16].T - torch.eye(16)
+        assert float(nouns.mean()) < 0.2
+
     def test_positions_differ(self) -> None:
         table = sincos_2d(4, 4, 16)
         assert table.shape == (16, 16)
@@ -145,7 +199,9 @@ class TestScores:
             ]
         }
         found = Detections(
-            np.array([[0, 0, 20, 18], [0, 41, 20, 60], [50, 0, 55, 5], [30, 30, 50, 50]], np.float32),
+            np.array(
+                [[0, 0, 20, 18], [0, 41, 20, 60], [50, 0, 55, 5], [30, 30, 50, 50]], np.float32
+            ),
             np.array([0.9, 0.8, 0.7, 0.6], np.float32),
             ("mug", "bowl", "ball", "mug"),
             ("red", "blue", "red", "red"),
