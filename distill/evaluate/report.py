@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import platform
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -12,9 +10,10 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table as RichTable
 
+from ...deploy.machine import environment
 from ...twin.errors import InputError, OutputError
 
-__all__ = ["Table", "machine", "replace_section", "show", "write_json"]
+__all__ = ["Table", "replace_section", "show", "write_json"]
 
 Cell = str | int | float | None
 
@@ -63,7 +62,11 @@ def write_json(tables: Sequence[Table], path: Path, **context: object) -> None:
     Raises:
         OutputError: if the file cannot be written.
     """
-    record = {"machine": machine(), **context, "tables": [asdict(table) for table in tables]}
+    record = {
+        "environment": environment(),
+        **context,
+        "tables": [asdict(table) for table in tables],
+    }
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(record, indent=1, default=str) + "\n", encoding="utf-8")
@@ -84,20 +87,6 @@ def replace_section(path: Path, marker: str, text: str) -> None:
     head, rest = old.split(begin)
     tail = rest.split(end)[1]
     path.write_text(f"{head}{begin}\n{text.strip()}\n{end}{tail}", encoding="utf-8")
-
-
-def machine() -> str:
-    """This machine in words: processor, cores in use, operating system."""
-    name = platform.processor() or platform.machine()
-    try:
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-            if line.startswith(("model name", "Model")):
-                name = line.split(":", 1)[1].strip()
-                break
-    except OSError:
-        pass
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return f"{name}, {cores} cores, {platform.system()} {platform.machine()}"
 
 
 def _text(cell: Cell) -> str:
