@@ -25,6 +25,7 @@ from .domain import DomainWatch
 from .memory_bank import MemoryBank
 from .records import Detections, Masks
 from .segmenter import Segmenter
+from .tidy import tidy
 from .timing import StageTime, Timings
 from .tracker import Tracker, TrackerConfig
 from .tracks import Track
@@ -192,6 +193,7 @@ class Perceiver:
             found = self.detector.detect(image, self.vocabulary)
         with self._timings.stage("segmenter"):
             masks = self.segmenter.from_boxes(features, found.boxes_xyxy_n4)
+            masks = tidy(masks, found.boxes_xyxy_n4)
             rows = self._distinct(found, masks)
             found, masks = found.take(rows), masks.take(rows)
         with self._timings.stage("tracker"):
@@ -234,8 +236,9 @@ class Perceiver:
         height, width = size_hw
         boxes = np.array([t.predicted_box(timestamp_s) for t in tracks], np.float32)
         limit = np.array([width, height, width, height], np.float32)
+        boxes = np.clip(boxes, 0, limit)
         with self._timings.stage("segmenter"):
-            masks = self.segmenter.from_boxes(features, np.clip(boxes, 0, limit))
+            masks = tidy(self.segmenter.from_boxes(features, boxes), boxes, margin=0.2)
         with self._timings.stage("tracker"):
             ids = [t.id for t in tracks]
             least = self.config.min_mask_score

@@ -118,6 +118,14 @@ class Masks:
         columns = ((f.name, getattr(self, f.name)) for f in fields(self))
         return replace(self, **{k: v[index] for k, v in columns if isinstance(v, np.ndarray)})
 
+    def with_masks(self, masks_nhw: NDArray[np.bool_]) -> Self:
+        """Return a copy with other masks of the same shape; all other columns stay."""
+        if masks_nhw.shape != self.masks_nhw.shape:
+            raise InputError(
+                f"expected masks of shape {self.masks_nhw.shape}, got {masks_nhw.shape}"
+            )
+        return replace(self, masks_nhw=masks_nhw)
+
     @classmethod
     def empty(cls, height: int, width: int) -> Masks:
         """Return the record of a picture of this size without any object."""
