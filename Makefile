@@ -56,7 +56,7 @@ $(DEVICE): pyproject.toml | $(BIN)/python
 # torch first, by its exact version: where an index offers a CPU build under it, that is taken.
 $(TRAIN): pyproject.toml | $(BIN)/python
 	$(PIP) torch==2.13.0
-	$(PIP) --editable '.[train,viz,test]'
+	$(PIP) --editable '.[export,sim,test]'
 	@ldconfig -p | grep -q libEGL.so.1 || { test "$$(id -u)" = 0 && command -v apt-get >/dev/null \
 	&& apt-get update -qq && apt-get install -y -qq libegl1 libgl1-mesa-dri; } \
 	|| echo "note: no libEGL here, so the simulator's tests will be skipped (apt-get install libegl1 libgl1-mesa-dri)"
