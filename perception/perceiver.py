@@ -177,10 +177,10 @@ class Perceiver:
             look = key or self.config.detect_between
             if not look:
                 key = look = self._follow(features, frame.timestamp_s, size_hw)
-            if look:
-                self._look(image, features, frame.timestamp_s, size_hw)
+            found = self._look(image, features, frame.timestamp_s, size_hw) if look else None
             if key:
                 self._measure(image)
+                self._domain.observe(image, found or Detections.empty())
             self._since_key = 1 if key else self._since_key + 1
             return frame_twin(frame, self.tracker.reported(), self._hold, scale, self._fov_deg)
 
@@ -188,7 +188,7 @@ class Perceiver:
 
     def _look(
         self, image: NDArray[np.uint8], features: Any, timestamp_s: float, size_hw: tuple[int, int]
-    ) -> None:
+    ) -> Detections:
         with self._timings.stage("detector"):
             found = self.detector.detect(image, self.vocabulary)
         with self._timings.stage("segmenter"):
@@ -201,10 +201,10 @@ class Perceiver:
         missed = self.tracker.missed()
         if missed:  # the mask at its place may show that the detector only overlooked it
             self._follow_boxes(missed, features, timestamp_s, size_hw)
-        self._domain.observe(image, found)
         if self._bank is not None:
             known = [row for row, object_id in enumerate(ids) if object_id]
             self._remember(features, masks.take(known), [ids[row] for row in known])
+        return found
 
     def _follow(self, features: Any, timestamp_s: float, size_hw: tuple[int, int]) -> bool:
         """Let masks follow; True if an object was lost, which asks for a look at this frame."""

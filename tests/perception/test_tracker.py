@@ -295,6 +295,37 @@ def test_follow_gives_a_shared_mask_to_the_better_one() -> None:
     assert tracker.follow(ids, same, 0.1, SIZE) == (1,)
 
 
+def test_mask_keeps_an_overlooked_object_for_a_few_looks() -> None:
+    tracker = Tracker(TrackerConfig(coast_looks=2))
+    still = masks_of(square(40, 40, 40))
+    for k in range(6):
+        tracker.update(look(mug(60, 60)), still, k * 0.1, SIZE)
+    for t, visible in ((0.6, True), (0.7, True), (0.8, False)):
+        tracker.update(look(), Masks.empty(*SIZE), t, SIZE)
+        assert [m.id for m in tracker.missed()] == ([1] if visible else [])
+        if visible:
+            assert tracker.follow([1], still, t, SIZE) == ()
+        assert (tracker.get(1).state == "visible") is visible
+    tracker.update(look(mug(60, 60)), still, 0.9, SIZE)
+    assert (tracker.get(1).state, tracker.get(1).misses) == ("visible", 0)
+
+
+def test_mask_of_the_cover_does_not_keep_the_covered_object() -> None:
+    tracker = Tracker()
+    mug_mask, bowl_mask = square(40, 40, 40), square(35, 35, 60)
+    for k in range(3):
+        both = masks_of(mug_mask, square(150, 150, 60))
+        tracker.update(look(mug(60, 60), bowl(180, 180)), both, k * 0.1, SIZE)
+    for k in range(3, 9):  # the bowl comes nearer, seen at every look
+        at = 150 - 23 * (k - 3)
+        found = look(mug(60, 60), bowl(at + 30, at + 30))
+        tracker.update(found, masks_of(mug_mask, square(at, at, 60)), k * 0.1, SIZE)
+    tracker.update(look(bowl(65, 65)), masks_of(bowl_mask), 0.9, SIZE)
+    assert [m.id for m in tracker.missed()] == [1]
+    assert tracker.follow([1], masks_of(bowl_mask & square(40, 40, 40)), 0.9, SIZE) == (1,)
+    assert tracker.get(1).state == "occluded"
+
+
 # ---- bounds and errors
 
 
