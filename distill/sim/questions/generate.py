@@ -33,10 +33,11 @@ __all__ = ["CATEGORIES", "Maker", "Question", "questions", "scene_of"]
 CATEGORIES: tuple[Category, ...] = ("semantic", "spatial", "temporal")
 Novelty = Literal["seen", "unseen"]
 
-_NONE_SHARE = 0.09
+_NONE_SHARE = 0.10
 _SEVERAL_SHARE = 0.28  # about a fifth in the end: some programs cannot have several
 _MOST_IDS = 4
 _TRIES = 60
+_NOVEL_TRIES = 200
 _MAX_STEPS = 8
 
 
@@ -101,27 +102,32 @@ class Maker:
         step combination kept out of training (if one is found in time).
         """
         wanted = self._wanted_count()
-        for attempt in range(_TRIES if level < 3 else 2 * _TRIES):
-            node = draw_program(self.scene, self.rng, category, level)
+        tries = _TRIES if level < 3 else 2 * _TRIES
+        search = _NOVEL_TRIES if novel and self.split != "train" and level >= 3 else 0
+        for attempt in range(search + tries):
+            node = draw_program(self.scene, self.rng, category, level, self._size, wanted == 0)
             if node is None or node in self._asked:
                 continue
             reserved = held_out_skeleton(skeleton_of(node), level)
-            if novel and attempt < _TRIES and (reserved == "train" or self.split == "train"):
+            if reserved not in ("train", self.split) or (attempt < search and reserved == "train"):
                 continue
-            if reserved in ("train", self.split) and self._fits(node, wanted, attempt):
+            if self._fits(node, wanted, attempt >= search + tries // 2):
                 self._asked.add(node)
                 return self._question(node, unseen)
         return None
+
+    def _size(self, node: Node) -> int:
+        return len(self.bench.true.ids(node))
 
     def _wanted_count(self) -> int:
         draw = self.rng.random()
         return 0 if draw < _NONE_SHARE else 2 if draw < _NONE_SHARE + _SEVERAL_SHARE else 1
 
-    def _fits(self, node: Node, wanted: int, attempt: int) -> bool:
+    def _fits(self, node: Node, wanted: int, late: bool) -> bool:
         """Whether the answer's size is the wanted one and the question is worth asking."""
         ids = self.bench.true.ids(node)
         size = min(len(ids), 2)
-        if size != wanted and not (attempt > _TRIES // 2 and size == 1):
+        if size != wanted and not (late and size == 1):
             return False
         return (
             len(compile_plan(node)) <= _MAX_STEPS

@@ -248,7 +248,8 @@ class _Speaker:
         if node.op in ("nearest", "farthest"):
             assert node.other is not None
             text = _fill(self.phraser.must(node.op), of=self.the(node.other))
-            if any(_slot(part) == "not.set" for part in _chain(node.sub)[1]):
+            # after another anchor, "closest to …" would read as that anchor's
+            if any(part.other and _slot(part) != "not.colour" for part in _chain(node.sub)[1]):
                 return f"one {text} among the {self.bare(node.sub, True)}"
             head = self.bare(node.sub, False)
             return f"{head} that {_as_verb(text)}" if _has_post(node.sub) else f"{head} {text}"

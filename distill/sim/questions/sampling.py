@@ -2,8 +2,9 @@
 
 A set is a base (everything, a noun, a property) with a colour, then filters (relations, events,
 exclusions), then at most one choice (extreme, ordinal, nearest, first). Anchors are smaller sets
-of the same grammar. Words come mostly from what the window holds, so that most programs have an
-answer; one in six comes from the whole vocabulary, so that some have none.
+of the same grammar. Words come from what the window holds, and parts that turn out empty are
+drawn again, so that a deep program has an answer; where none is wanted, one word in five comes
+from the whole vocabulary and the last step may come out empty.
 """
 
 from __future__ import annotations
@@ -31,8 +32,9 @@ EXTREMES = (
 )
 DIRECTIONS = ("any", "left", "right", "up", "down", "toward", "away")
 EVENTS: tuple[Event, ...] = ("moved", "appeared", "disappeared")
-_ABSENT = 1 / 6
-_TRIES = 400
+_ABSENT = 0.2
+_TRIES = 40
+_PART_TRIES = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,25 +52,52 @@ class Scene:
     still: bool = False
 
 
-def draw_program(scene: Scene, rng: random.Random, category: Category, level: int) -> Node | None:
-    """A program of exactly this category and level, or None if the grammar found none."""
+def draw_program(
+    scene: Scene,
+    rng: random.Random,
+    category: Category,
+    level: int,
+    size: Callable[[Node], int],
+    empty: bool = False,
+) -> Node | None:
+    """A program of exactly this category and level, or None if the grammar found none.
+
+    ``size`` tells how many objects a part holds in the window; ``empty`` asks for a program
+    that is likely to hold none.
+    """
     for _ in range(_TRIES):
-        node = _Grammar(scene, rng, category).target(level)
+        node = _Grammar(scene, rng, category, size, empty).target(level)
         if node is not None and level_of(node) == level and category_of(node) == category:
             return node
     return None
 
 
 class _Grammar:
-    def __init__(self, scene: Scene, rng: random.Random, category: Category) -> None:
+    def __init__(
+        self,
+        scene: Scene,
+        rng: random.Random,
+        category: Category,
+        size: Callable[[Node], int],
+        empty: bool,
+    ) -> None:
         self.scene, self.rng, self.category = scene, rng, category
+        self.size, self.absent = size, _ABSENT if empty else 0.0
+
+    def _some(self, draw: Callable[[], Node | None], least: int = 1) -> Node | None:
+        """The first part drawn that holds at least ``least`` objects."""
+        for _ in range(_PART_TRIES):
+            node = draw()
+            if node is not None and (node.op == "any" or self.size(node) >= least):
+                return node
+        return None
 
     def target(self, level: int) -> Node | None:
         """A set of ``level`` steps that is fit for a whole question."""
         rng = self.rng
         if level >= 2 and self.category == "spatial" and rng.random() < 0.12:
             return self.comparison(level)
-        if level >= 3 and rng.random() < (0.3 if self.category == "semantic" else 0.06):
+        if level >= 3 and rng.random() < (0.4 if self.category == "semantic" else 0.06):
             return self.union(level)
         return self.set(level, main=True, pick=self.category != "semantic")
 
@@ -114,7 +143,7 @@ class _Grammar:
             other, budget = self._anchor(budget)
             if other is None:
                 return None
-        sub = self._choice_base(budget, main)
+        sub = self._some(lambda: self._choice_base(budget, main), least=2)
         if sub is None:
             return None
         if op in ("first", "last"):
@@ -159,6 +188,10 @@ class _Grammar:
             makers += [lambda: self._both(level)] * 2
         return rng.choice(makers)() if makers else None
 
+    def _sub(self, level: int, main: bool, filters: int) -> Node | None:
+        """The set that a filter is applied to."""
+        return self._some(lambda: self._filtered(level, main, filters - 1))
+
     def _base(self, main: bool) -> Node:
         return self._use() if self.rng.random() < (0.6 if main else 0.9) else self._noun()
 
@@ -176,11 +209,13 @@ class _Grammar:
         if first.value == second.value or not set(first.words) & set(second.words):
             return None
         node = Node("and", first, second)
+        if not self.absent and not self.size(node):
+            return None
         return Node("attribute", node, value=self._colour()) if level == 4 else node
 
     def _relation(self, level: int, main: bool, filters: int) -> Node | None:
         other, budget = self._anchor(level - 1)
-        sub = self._filtered(budget, main, filters - 1) if other is not None else None
+        sub = self._sub(budget, main, filters) if other is not None else None
         if sub is None:
             return None
         op = self.rng.choices((*SIDES, "inside", "on"), (4, 4, 1.5, 1.5, 3, 3, 2, 2))[0]
@@ -202,11 +237,11 @@ class _Grammar:
             (5, 1.5, 1.5, 1.5, 1.2, 1.2, 1, 1),
         )[0]
         if op in ("moved", "still", "appeared", "disappeared"):
-            sub = self._filtered(level - 1, main, filters - 1)
+            sub = self._sub(level - 1, main, filters)
             value = rng.choice(DIRECTIONS) if op == "moved" else ""
             return None if sub is None else Node(op, sub, value=value)
         other, budget = self._anchor(level - 1)
-        sub = self._filtered(budget, main, filters - 1) if other is not None else None
+        sub = self._sub(budget, main, filters) if other is not None else None
         if sub is None:
             return None
         return Node(op, sub, other, value=self._event() if op in ("before", "after") else "")
@@ -219,7 +254,7 @@ class _Grammar:
             budget = level - 2
         else:
             other, budget = self._anchor(level - 1)
-        sub = self._filtered(budget, True, filters - 1) if other is not None else None
+        sub = self._sub(budget, True, filters) if other is not None else None
         if sub is None or (other is not None and sub.op == "find" == other.op and not sub.is_use):
             return None
         return Node("not", sub, other)
@@ -231,7 +266,7 @@ class _Grammar:
             return self._noun(), budget
         spent = 1 if budget == 1 or rng.random() < 0.7 else 2
         pick = self.category != "semantic"
-        return self.set(spent, False, pick), budget - spent
+        return self._some(lambda: self.set(spent, False, pick)), budget - spent
 
     def _noun(self) -> Node:
         return noun(self._category())
@@ -261,6 +296,6 @@ class _Grammar:
         return self.rng.choices(EVENTS, (4, 2, 1.5))[0]
 
     def _from(self, present: Sequence[str], known: Sequence[str]) -> str:
-        if present and self.rng.random() >= _ABSENT:
+        if present and self.rng.random() >= self.absent:
             return self.rng.choice(present)
         return self.rng.choice(known)
