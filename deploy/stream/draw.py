@@ -24,6 +24,7 @@ __all__ = ["Canvas", "Caption", "ascii_text", "wrap_text"]
 
 Image = NDArray[np.uint8]
 Colour = tuple[int, int, int]
+Plate = tuple[int, int, int, int]
 
 MIN_SHORT_SIDE = 512  # below this, 13-pixel letters would cover the objects
 MAX_LONG_SIDE = 1920  # above this, encoding costs more than perception
@@ -79,38 +80,49 @@ class Canvas:
 
     def draw(self, image_hw3: Image, twin: FrameTwin | None) -> Image:
         """Return the picture with the twin drawn on it and the panel below, (H', W', 3) RGB."""
-        interpolation = cv2.INTER_CUBIC if self._picture[0] > image_hw3.shape[1] else cv2.INTER_AREA
-        picture = cv2.resize(image_hw3, self._picture, interpolation=interpolation).astype(np.uint8)
+        width, height = self._picture
+        canvas = np.empty((self.size[1], self.size[0], 3), np.uint8)
+        canvas[:height, width:] = _PANEL
+        canvas[height:] = _PANEL
+        picture = canvas[:height, :width]
+        if image_hw3.shape[:2] == (height, width):
+            picture[:] = image_hw3
+        else:
+            how = cv2.INTER_CUBIC if width > image_hw3.shape[1] else cv2.INTER_AREA
+            picture[:] = cv2.resize(image_hw3, self._picture, interpolation=how)
         if twin is not None:
-            picture = self._draw_objects(picture, twin)
-        canvas = np.full((self.size[1], self.size[0], 3), _PANEL, np.uint8)
-        canvas[: picture.shape[0], : picture.shape[1]] = picture
-        canvas[
-            picture.shape[0] : picture.shape[0] + self._panel.shape[0], : self._panel.shape[1]
-        ] = self._panel
+            self._draw_objects(picture, twin)
+        canvas[height : height + self._panel.shape[0], : self._panel.shape[1]] = self._panel
         return canvas
 
-    def _draw_objects(self, picture: Image, twin: FrameTwin) -> Image:
+    def _draw_objects(self, picture: Image, twin: FrameTwin) -> None:
         shown = [o for o in twin.objects.values() if o.state == "visible" and o.mask is not None]
         shown.sort(key=lambda o: (o.id in self._accent, -o.area))  # the answer on top
-        masks = [self._mask(o) for o in shown]
-        tinted = picture.astype(np.float32)
-        for obj, mask_hw in zip(shown, masks, strict=True):
+        patches = [(o, *self._patch(o, twin)) for o in shown]
+        for obj, left, top, mask_hw in patches:
             strength = 0.45 if obj.id in self._accent else 0.18
+            patch = picture[top : top + mask_hw.shape[0], left : left + mask_hw.shape[1]]
             colour = strength * np.array(self._colour(obj.id), np.float32)
-            tinted[mask_hw] = (1 - strength) * tinted[mask_hw] + colour
-        result = tinted.astype(np.uint8)
-        for obj, mask_hw in zip(shown, masks, strict=True):
-            self._outline(result, obj, mask_hw)
-        for obj in shown:
-            self._label(result, obj, twin)
-        return result
+            patch[mask_hw] = ((1 - strength) * patch[mask_hw] + colour).astype(np.uint8)
+        for obj, left, top, mask_hw in patches:
+            self._outline(picture, obj, (left, top), mask_hw)
+        taken: list[Plate] = []
+        for obj in reversed(shown):  # the answer's labels get their place first
+            taken.append(self._label(picture, obj, twin, taken))
 
-    def _mask(self, obj: ObjectTwin) -> NDArray[np.bool_]:
+    def _patch(self, obj: ObjectTwin, twin: FrameTwin) -> tuple[int, int, NDArray[np.bool_]]:
+        """Return left, top and the mask of the object's surroundings, in drawn pixels."""
         assert obj.mask is not None
-        small = rle.decode(obj.mask).astype(np.float32)
-        large = cv2.resize(small, self._picture, interpolation=cv2.INTER_LINEAR)
-        return np.asarray(large > 0.5)
+        mask_hw = rle.decode(obj.mask)
+        x0, y0, x1, y1 = (int(v) for v in rle.to_box(obj.mask))
+        x0, y0, x1, y1 = max(0, x0 - 2), max(0, y0 - 2), min(twin.width, x1 + 2), y1 + 2
+        y1 = min(twin.height, y1)
+        scale_x, scale_y = self._picture[0] / twin.width, self._picture[1] / twin.height
+        left, top = round(x0 * scale_x), round(y0 * scale_y)
+        size = max(1, round(x1 * scale_x) - left), max(1, round(y1 * scale_y) - top)
+        crop = np.ascontiguousarray(mask_hw[y0:y1, x0:x1]).astype(np.float32)
+        large = cv2.resize(crop, size, interpolation=cv2.INTER_LINEAR)
+        return left, top, np.asarray(large > 0.5)
 
     def _colour(self, object_id: int) -> Colour:
         if object_id in self._accent:
@@ -121,9 +133,15 @@ class Canvas:
         ).flatten()
         return int(red), int(green), int(blue)
 
-    def _outline(self, picture: Image, obj: ObjectTwin, mask_hw: NDArray[np.bool_]) -> None:
+    def _outline(
+        self,
+        picture: Image,
+        obj: ObjectTwin,
+        offset: tuple[int, int],
+        mask_hw: NDArray[np.bool_],
+    ) -> None:
         contours, _ = cv2.findContours(
-            mask_hw.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE
+            mask_hw.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE, offset=offset
         )
         if obj.id in self._accent:
             cv2.drawContours(picture, contours, -1, (0, 0, 0), 6, cv2.LINE_AA)
@@ -131,21 +149,24 @@ class Canvas:
         else:
             cv2.drawContours(picture, contours, -1, self._colour(obj.id), 1, cv2.LINE_AA)
 
-    def _label(self, picture: Image, obj: ObjectTwin, twin: FrameTwin) -> None:
+    def _label(self, picture: Image, obj: ObjectTwin, twin: FrameTwin, taken: list[Plate]) -> Plate:
+        """Write id and label above the box, or where there is room; return the place taken."""
         answered = obj.id in self._accent
         name = ascii_text(f"{obj.id} {obj.attributes.get('color', '')} {obj.semantic_label}")
         name = " ".join(name.split())
         unit = self._unit * (1.0 if answered else 0.8)
         (width, height), base = cv2.getTextSize(name, _FONT, unit, 1)
+        size = (width + 6, height + base + 4)
         scale_x, scale_y = picture.shape[1] / twin.width, picture.shape[0] / twin.height
-        left = int(np.clip(obj.box_xyxy[0] * scale_x, 0, max(0, picture.shape[1] - width - 6)))
-        top = int(np.clip(obj.box_xyxy[1] * scale_y - height - base - 6, 0, picture.shape[0] - 1))
+        x0, y0, _, y1 = obj.box_xyxy
+        wanted = [(x0 * scale_x, y0 * scale_y - size[1] - 2), (x0 * scale_x, y1 * scale_y + 2)]
+        left, top, right, bottom = place = _free_plate(picture.shape[:2], size, wanted, taken)
         colour = self._colour(obj.id)
-        plate = picture[top : top + height + base + 4, left : left + width + 6]
+        plate = picture[top:bottom, left:right]
         plate[:] = colour if answered else (plate * 0.35).astype(np.uint8)
         ink = (0, 0, 0) if answered else colour
-        where = (left + 3, top + height + 2)
-        cv2.putText(picture, name, where, _FONT, unit, ink, 1, cv2.LINE_AA)
+        cv2.putText(picture, name, (left + 3, top + height + 2), _FONT, unit, ink, 1, cv2.LINE_AA)
+        return place
 
     def _draw_panel(self, width: int, unshown: int) -> Image:
         lines: list[tuple[str, Colour]] = []
@@ -195,6 +216,24 @@ def wrap_text(text: str, width: int, unit: float, max_lines: int = 4) -> list[st
             last = last[:-1]
         lines = [*lines[: max_lines - 1], last + "..."]
     return lines
+
+
+def _free_plate(
+    shape_hw: tuple[int, ...],
+    size: tuple[int, int],
+    wanted: list[tuple[float, float]],
+    taken: list[Plate],
+) -> Plate:
+    """Return a plate of ``size`` (width, height) inside the picture, off the others if it can."""
+    places: list[Plate] = []
+    for x, y in [*wanted, *((wanted[0][0], wanted[0][1] + k * size[1]) for k in (-1, 1, 2, 3))]:
+        left = int(min(max(0, x), max(0, shape_hw[1] - size[0])))
+        top = int(min(max(0, y), max(0, shape_hw[0] - size[1])))
+        places.append((left, top, left + size[0], top + size[1]))
+    for a in places:
+        if not any(a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3] for b in taken):
+            return a
+    return places[0]
 
 
 def _text_width(text: str, unit: float) -> int:

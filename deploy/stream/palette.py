@@ -51,7 +51,7 @@ def encode_png(index_hw: NDArray[np.uint8]) -> bytes:
         for name, body in (
             (b"IHDR", header),
             (b"PLTE", davis_palette().tobytes()),
-            (b"IDAT", zlib.compress(rows.tobytes(), 6)),
+            (b"IDAT", zlib.compress(rows.tobytes(), 3)),
             (b"IEND", b""),
         )
     )
