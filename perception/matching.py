@@ -5,13 +5,16 @@ Costs mix place, shape and name; infinity forbids a match. See :mod:`.tracker`.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
+from numpy.typing import NDArray
 
 from .boxes import box_iou
 from .records import Detections, Masks
 from .tracks import Crop, Track
 
-__all__ = ["Look", "going_out", "hidden_cost", "visible_cost"]
+__all__ = ["Look", "going_out", "hidden_cost", "visible_cost", "visible_costs"]
 
 
 class Look:
@@ -111,14 +114,39 @@ def visible_cost(track: Track, look: Look, j: int) -> float:
     if overlap > 0 and track.crop is not None and crop is not None:
         overlap = max(0.5 * overlap, track.crop.iou(crop, (float(shift[0]), float(shift[1]))))
     gap = float(np.hypot(*(look.centroids[j] - track.centroid - shift)))
-    speed = float(np.hypot(*track.velocity)) * max(look.timestamp_s - track.last_seen, 0.0)
-    reach = track.size + 0.5 * speed
+    reach = _reach(track, look)
     if overlap < 0.1 and gap > reach:
         return float("inf")
     name = _name_cost(track, look, j)
     if name > 0.9 and overlap < 0.5:
         return float("inf")
     return 0.45 * (1.0 - overlap) + 0.3 * min(gap / reach, 1.0) + 0.25 * name
+
+
+def visible_costs(tracks: Sequence[Track], look: Look, rows: Sequence[int]) -> NDArray[np.float64]:
+    """Return :func:`visible_cost` of every track with every row; looks closer only at near ones."""
+    costs = np.full((len(tracks), len(rows)), np.inf)
+    if not tracks or not rows:
+        return costs
+    there = look.boxes[list(rows)]
+    here = np.stack([t.predicted_box(look.timestamp_s) for t in tracks])
+    low = np.maximum(here[:, None, :2], there[None, :, :2])
+    high = np.minimum(here[:, None, 2:], there[None, :, 2:])
+    touching = (high > low).all(axis=-1)
+    where = np.stack([t.centroid + t.shift(look.timestamp_s) for t in tracks])
+    gaps = np.hypot(
+        *(where[:, None] - np.array(look.centroids)[list(rows)][None]).transpose(2, 0, 1)
+    )
+    reaches = np.array([_reach(t, look) for t in tracks])
+    for i, k in np.argwhere(touching | (gaps <= reaches[:, None])):
+        costs[i, k] = visible_cost(tracks[i], look, rows[k])
+    return costs
+
+
+def _reach(track: Track, look: Look) -> float:
+    """How far from its prediction a visible object may be: its size and half its way."""
+    speed = float(np.hypot(*track.velocity)) * max(look.timestamp_s - track.last_seen, 0.0)
+    return track.size + 0.5 * speed
 
 
 def hidden_cost(track: Track, look: Look, j: int, reach_fraction: float) -> float:

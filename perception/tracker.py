@@ -15,7 +15,7 @@ import numpy as np
 
 from ..twin.errors import InputError
 from .assignment import assign
-from .matching import Look, going_out, hidden_cost, visible_cost
+from .matching import Look, going_out, hidden_cost, visible_costs
 from .records import Detections, Masks
 from .tracks import Crop, Track
 
@@ -195,9 +195,7 @@ class Tracker:
 
     def _match(self, tracks: list[Track], look: Look, taken: dict[int, Track]) -> None:
         rows = [j for j in range(len(look)) if j not in taken]
-        cost = np.array([[visible_cost(t, look, j) for j in rows] for t in tracks]).reshape(
-            len(tracks), len(rows)
-        )
+        cost = visible_costs(tracks, look, rows)
         for i, k in assign(cost, self.config.max_cost):
             look.give(rows[k], tracks[i])
             taken[rows[k]] = tracks[i]
