@@ -17,7 +17,7 @@ Not covered: mask prompts, several masks per prompt, corrections of a tracked fr
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any, Protocol
 
 import cv2
@@ -28,10 +28,12 @@ from ..twin.errors import InputError, ModelError
 from .engines import Engine
 from .memory_bank import MemoryBank
 from .records import Masks
+from .tidy import tidy
 
 __all__ = ["ImageFeatures", "MemoryBank", "SegmentedMasks", "Segmenter", "SegmenterConfig"]
 
 Array = NDArray[np.float32]
+_OUTSIDE = -4.0  # logit of cells outside a prompted box: surely not, but smooth to resize
 _NO_OBJECT = -1024.0  # SAM 2's mask logit where no object is
 
 
@@ -69,7 +71,9 @@ class SegmenterConfig:
             ModelError: if a needed key is missing or a value makes no sense.
         """
         names = {f.name for f in fields(cls)}
-        known = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items() if k in names}
+        known: dict[str, Any] = {
+            k: tuple(v) if isinstance(v, list) else v for k, v in values.items() if k in names
+        }
         try:
             config = cls(**known)
             sound = (
@@ -167,9 +171,16 @@ class Segmenter:
         return ImageFeatures(height, width, *(out[name] for name in names))
 
     def from_boxes(
-        self, features: ImageFeatures, boxes_xyxy_n4: NDArray[np.floating[Any]]
+        self,
+        features: ImageFeatures,
+        boxes_xyxy_n4: NDArray[np.floating[Any]],
+        *,
+        margin: float | None = 0.1,
     ) -> SegmentedMasks:
         """Segment one object per box (pixels of the frame, exclusive far edges).
+
+        Masks and logits are cut to the box, widened by ``margin`` of each side, and lose their
+        crumbs (:func:`~edgetwin.perception.tidy.tidy`); None leaves what the network says.
 
         Raises:
             InputError: if the boxes are not finite or not of shape (N, 4).
@@ -178,7 +189,11 @@ class Segmenter:
         if boxes.ndim != 2 or boxes.shape[1] != 4:
             raise InputError(f"expected boxes_xyxy_n4 of shape (N, 4), got {boxes.shape}")
         labels = np.broadcast_to(np.array([2, 3], np.int64), (len(boxes), 2))
-        return self._prompted(features, boxes.reshape(-1, 2, 2), labels)
+        masks = self._prompted(features, boxes.reshape(-1, 2, 2), labels)
+        if margin is None or not len(masks):
+            return masks
+        logits = _cut(masks.logits_nhw, boxes, features, margin)
+        return replace(tidy(masks, boxes, margin), logits_nhw=logits)
 
     def from_points(
         self,
@@ -336,3 +351,19 @@ class Segmenter:
             object_logits_n=np.zeros(0, np.float32),
             prompted=prompted,
         )
+
+
+def _cut(logits_nhw: Array, boxes_xyxy_n4: Array, features: ImageFeatures, margin: float) -> Array:
+    """Return logits that say no outside the boxes, widened as :func:`tidy` does.
+
+    What memory is made of, so that a leak is not followed through the video.
+    """
+    height, width = logits_nhw.shape[1:]
+    xs = (np.arange(width, dtype=np.float32) + 0.5) * (features.width / width)
+    ys = (np.arange(height, dtype=np.float32) + 0.5) * (features.height / height)
+    x0, y0, x1, y1 = (boxes_xyxy_n4[:, k, None] for k in range(4))
+    grow_x, grow_y = margin * (x1 - x0), margin * (y1 - y0)
+    in_x = (xs > x0 - grow_x) & (xs < x1 + grow_x)
+    in_y = (ys > y0 - grow_y) & (ys < y1 + grow_y)
+    inside = in_y[:, :, None] & in_x[:, None, :]
+    return np.where(inside, logits_nhw, np.minimum(logits_nhw, np.float32(_OUTSIDE)))

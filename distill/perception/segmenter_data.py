@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 __all__ = [
+    "BOTH",
     "BOX",
     "POINT",
     "SLOTS",
@@ -25,6 +26,7 @@ __all__ = [
     "Prompts",
     "WindowBatch",
     "boxes_and_masks",
+    "cell_weights",
     "geometry_batch",
     "make_prompts",
     "normalise",
@@ -34,6 +36,7 @@ __all__ = [
 
 TOKEN = 16  # pixels of the picture per token of the coarsest feature map
 STRIDE = 4  # pixels per cell of the predicted mask
+OUTSIDE = 0.1  # weight of cells that have nothing to do with the prompt
 SMALLEST = 30  # pixels of an object in a window below which it is left out
 BOX, POINT, BOTH = 0, 1, 2
 SLOTS = {BOX: slice(1, 3), POINT: slice(0, 1), BOTH: slice(0, 3)}  # which slots a kind uses
@@ -102,7 +105,9 @@ class WindowBatch:
         return WindowBatch(*(getattr(self, name).to(device) for name in self.__dataclass_fields__))
 
 
-def normalise(pictures_bhw3: NDArray[np.uint8], mean: Sequence[float], std: Sequence[float]) -> Tensor:
+def normalise(
+    pictures_bhw3: NDArray[np.uint8], mean: Sequence[float], std: Sequence[float]
+) -> Tensor:
     """Return (B, 3, H, W) float pixels with the mean taken off and divided by the spread."""
     pixels = torch.tensor(pictures_bhw3).permute(0, 3, 1, 2).float() / 255
     shift = torch.tensor(mean).view(1, 3, 1, 1)
@@ -148,15 +153,25 @@ def make_prompts(
     return Prompts(points, labels, kinds)
 
 
-def _weights(boxes: NDArray[np.float32], target: NDArray[np.float32]) -> NDArray[np.float32]:
-    """1 in the box dilated by 20 % and 6 pixels, 2 at contours, 0.03 elsewhere; (N, h, w)."""
+def cell_weights(
+    boxes: NDArray[np.float32],
+    target: NDArray[np.float32],
+    objects: NDArray[np.float32] | None = None,
+) -> NDArray[np.float32]:
+    """What the cells (N, h, w) weigh in the loss.
+
+    2 at contours, 1 in the box dilated by 20 % and 6 pixels and on other objects, where masks
+    like to leak (``objects`` (h, w): share of the cell that any object covers), else 0.1.
+    """
     n, height, width = target.shape
     grow = 0.2 * (boxes[:, 2:] - boxes[:, :2]) + 6
     low, high = (boxes[:, :2] - grow) / STRIDE, (boxes[:, 2:] + grow) / STRIDE
     ys, xs = np.arange(height)[None, :] + 0.5, np.arange(width)[None, :] + 0.5
     in_y = (ys > low[:, 1:2]) & (ys < high[:, 1:2])
     in_x = (xs > low[:, 0:1]) & (xs < high[:, 0:1])
-    weight = np.where(in_y[:, :, None] & in_x[:, None, :], 1.0, 0.03)
+    weight = np.where(in_y[:, :, None] & in_x[:, None, :], 1.0, OUTSIDE)
+    if objects is not None:
+        weight = np.where(objects[None] - target > 0.5, 1.0, weight)
     kernel = np.ones((3, 3), np.uint8)
     for k in range(n):
         edge = cv2.dilate(target[k], kernel) - cv2.erode(target[k], kernel) > 0.5
@@ -172,7 +187,7 @@ def _vary(rgb: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]
     levels = (np.arange(256) / 255) ** rng.uniform(0.8, 1.25)
     gain = rng.uniform(0.8, 1.2) * rng.uniform(0.94, 1.06, 3)
     table = np.clip(levels[:, None] * 255 * gain + rng.uniform(-12, 12), 0, 255)
-    out = cv2.LUT(np.ascontiguousarray(rgb), table.astype(np.uint8)[None])
+    out: NDArray[Any] = cv2.LUT(np.ascontiguousarray(rgb), table.astype(np.uint8)[None])
     if rng.random() < 0.25:
         noise = rng.normal(0, rng.uniform(1, 6), out.shape)
         out = np.clip(out + noise, 0, 255).astype(np.uint8)
@@ -180,7 +195,7 @@ def _vary(rgb: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]
         out = cv2.GaussianBlur(out, (3, 3), float(rng.uniform(0.4, 0.9)))
     if rng.random() < 0.33:
         quality = [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(60, 96))]
-        out = cv2.imdecode(cv2.imencode(".jpg", out, quality)[1], cv2.IMREAD_COLOR)
+        out = np.asarray(cv2.imdecode(cv2.imencode(".jpg", out, quality)[1], cv2.IMREAD_COLOR))
     return np.asarray(out, np.uint8)
 
 
@@ -200,7 +215,8 @@ def window_batch(
     ``side`` may be the whole picture. At most ``most`` objects per window.
     """
     whole = pictures.rgb.shape[1]
-    pixels, offsets, rows = [], [], []
+    pixels: list[NDArray[np.uint8]] = []
+    offsets, rows = [], []
     points, labels, kinds, targets, weights = [], [], [], [], []
     while len(pixels) < windows:
         index = int(rng.integers(len(pictures)))
@@ -226,7 +242,8 @@ def window_batch(
         labels.append(prompts.labels)
         kinds.append(prompts.kinds)
         targets.append(target)
-        weights.append(_weights(boxes, target))
+        covered = (ids > 0).reshape(cells, STRIDE, cells, STRIDE).mean((1, 3))
+        weights.append(cell_weights(boxes, target, covered.astype(np.float32)))
     return WindowBatch(
         pixels=normalise(np.stack(pixels), mean, std),
         offsets=torch.from_numpy(np.stack(offsets)).long(),
@@ -239,7 +256,9 @@ def window_batch(
     )
 
 
-def geometry_batch(rng: np.random.Generator, *, prompts: int, picture: int, tokens: int = 8) -> WindowBatch:
+def geometry_batch(
+    rng: np.random.Generator, *, prompts: int, picture: int, tokens: int = 8
+) -> WindowBatch:
     """Boxes in random windows whose target is the inscribed ellipse: no picture at all.
 
     Teaches the decoder what a box prompt means before it sees features; ``pixels`` is empty,
@@ -264,7 +283,7 @@ def geometry_batch(rng: np.random.Generator, *, prompts: int, picture: int, toke
         points=torch.from_numpy(points),
         labels=torch.tensor([NONE_LABEL, 2, 3]).expand(prompts, -1).contiguous(),
         target=torch.from_numpy(target),
-        weight=torch.from_numpy(_weights(boxes, target)),
+        weight=torch.from_numpy(cell_weights(boxes, target)),
         kinds=torch.zeros(prompts, dtype=torch.long),
     )
 

@@ -32,7 +32,9 @@ def iou_of(a_nhw: NDArray[np.bool_], b_nhw: NDArray[np.bool_]) -> NDArray[np.flo
 def upsample(logits_nhw: Tensor, side: int) -> NDArray[np.bool_]:
     """Return masks at ``side`` pixels: bilinear logits above zero."""
     size = (side, side)
-    big = F.interpolate(logits_nhw[:, None].float(), size=size, mode="bilinear", align_corners=False)
+    big = F.interpolate(
+        logits_nhw[:, None].float(), size=size, mode="bilinear", align_corners=False
+    )
     masks: NDArray[np.bool_] = (big[:, 0] > 0).cpu().numpy()
     return masks
 

@@ -13,10 +13,18 @@ from torch import Tensor
 from torch.nn import functional as F
 from transformers import Sam2VideoModel
 
-from ...perception.graphs.segmenter import DecoderGraph
+from ...perception.graphs.segmenter import DecoderGraph, image_side
 from .segmenter_data import SLOTS, WindowBatch
 
-__all__ = ["Features", "Predictions", "batch_loss", "decode", "encode", "mask_loss", "noise_features"]
+__all__ = [
+    "Features",
+    "Predictions",
+    "batch_loss",
+    "decode",
+    "encode",
+    "mask_loss",
+    "noise_features",
+]
 
 
 class Features(NamedTuple):
@@ -44,7 +52,7 @@ def encode(model: Sam2VideoModel, pixels: Tensor, offsets: Tensor) -> Features:
     backbone = model.vision_encoder.backbone
     hidden = backbone.patch_embed(pixels)
     height, width = hidden.shape[1:3]
-    cells = model.config.image_size // 4
+    cells = image_side(model) // 4
     places = backbone._get_pos_embed((cells, cells))[0]
     if (height, width) == (cells, cells):
         hidden = hidden + places
@@ -130,7 +138,9 @@ def mask_loss(predicted: Predictions, target: Tensor, weight: Tensor) -> tuple[T
     return loss, iou.mean()
 
 
-def batch_loss(model: Sam2VideoModel, batch: WindowBatch, features: Features) -> tuple[Tensor, Tensor]:
+def batch_loss(
+    model: Sam2VideoModel, batch: WindowBatch, features: Features
+) -> tuple[Tensor, Tensor]:
     """Return (loss, mean IoU) of a batch whose windows are encoded.
 
     Prompts are decoded by kind, each with just the points it has: padding would be more

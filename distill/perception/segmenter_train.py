@@ -5,7 +5,7 @@
    the last part on whole pictures, where objects at the frame's edge matter.
 3. *Memory* (:mod:`.segmenter_memory`): encoder frozen, 4-frame clips.
 
-What is measured and what was tried is in ``docs``; each phase keeps one resumable file.
+Images and memory keep one resumable checkpoint each; scores go to ``curve.jsonl``.
 Not covered: several devices; mask prompts; multimask tokens.
 """
 
@@ -26,9 +26,10 @@ from ...perception.graphs.segmenter import build_segmenter
 from .runs import Average, Budget, Curve, load_state, save_state
 from .segmenter_data import Pictures, PromptMix, geometry_batch, window_batch
 from .segmenter_eval import evaluate_images
+from .segmenter_export import export
 from .segmenter_loss import batch_loss, encode, noise_features
 
-__all__ = ["Recipe", "fit_images", "train"]
+__all__ = ["Recipe", "export", "fit_images", "train"]
 
 Scores = dict[str, float]
 
@@ -147,7 +148,8 @@ class _Run:
 
     def __init__(self, recipe: Recipe, work: Path, budget: Budget, device: str, seed: int) -> None:
         self.recipe, self.budget, self.device, self.seed = recipe, budget, device, seed
-        self.model = build_segmenter(recipe.config(), seed).to(device).train()
+        self.model = build_segmenter(recipe.config(), seed).train()
+        nn.Module.to(self.model, device)
         self.average = Average(self.model)
         self.optimiser = torch.optim.AdamW(
             _groups(self.model, recipe.decay), lr=recipe.rate, betas=(0.9, 0.98)
@@ -231,10 +233,12 @@ class _Run:
 
     def averaged(self) -> Sam2VideoModel:
         """Return a copy of the model with the averaged weights."""
-        copy = build_segmenter(self.recipe.config(), self.seed).to(self.device)
+        copy = build_segmenter(self.recipe.config(), self.seed)
+        nn.Module.to(copy, self.device)
         copy.load_state_dict(self.model.state_dict())
         self.average.copy_to(copy)
-        return copy.eval()
+        copy.eval()
+        return copy
 
     def validate(self, held_out: Pictures, limit: int | None = None) -> Scores:
         """Score the averaged weights and add a line to the curve."""
@@ -255,7 +259,8 @@ class _Run:
 
 def _groups(model: nn.Module, decay: float) -> list[dict[str, object]]:
     """Weight decay on matrices only; the memory parts are not trained here."""
-    matrices, rest = [], []
+    matrices: list[nn.Parameter] = []
+    rest: list[nn.Parameter] = []
     for name, value in model.named_parameters():
         if name.startswith(("memory_", "mask_downsample", "temporal_")):
             continue
@@ -270,7 +275,9 @@ class _progress:
         from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
         text = TextColumn("{task.description}")
-        self.bar = Progress(text, BarColumn(), TimeElapsedColumn(), TextColumn("loss {task.fields[loss]:.3f}"))
+        self.bar = Progress(
+            text, BarColumn(), TimeElapsedColumn(), TextColumn("loss {task.fields[loss]:.3f}")
+        )
         self.bar.start()
         task = self.bar.add_task("segmenter", total=1.0, loss=0.0)
         return lambda name, share, loss: self.bar.update(

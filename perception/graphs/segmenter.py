@@ -27,6 +27,7 @@ __all__ = [
     "MemoryAttentionGraph",
     "MemoryEncoderGraph",
     "build_segmenter",
+    "image_side",
     "pointer_time_encoding",
 ]
 
@@ -55,12 +56,17 @@ def build_segmenter(config: Sam2VideoConfig, seed: int = 0) -> Sam2VideoModel:
             nn.init.normal_(model.memory_temporal_positional_encoding, std=0.02)
             scale = config.memory_fuser_layer_scale_init_value
             for layer in model.memory_encoder.memory_fuser.layers:
-                layer.scale.fill_(scale)
+                cast(Tensor, layer.scale).fill_(scale)
             model.prompt_encoder.shared_embedding.positional_embedding.copy_(
                 model.shared_image_embedding.positional_embedding
             )
             model.mask_decoder.pred_obj_score_head.proj_out.bias.fill_(4.0)
-    return cast(Sam2VideoModel, model)
+    return model
+
+
+def image_side(model: Sam2VideoModel) -> int:
+    """Return the side of the square picture the model takes, in pixels."""
+    return cast(int, model.config.image_size)
 
 
 class EncoderGraph(nn.Module):
@@ -110,7 +116,12 @@ class DecoderGraph(nn.Module):
         self.model = model
 
     def forward(
-        self, embedding: Tensor, high_res_0: Tensor, high_res_1: Tensor, points: Tensor, labels: Tensor
+        self,
+        embedding: Tensor,
+        high_res_0: Tensor,
+        high_res_1: Tensor,
+        points: Tensor,
+        labels: Tensor,
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """See the class."""
         model = self.model
@@ -132,7 +143,12 @@ class DecoderGraph(nn.Module):
         return mask, score, pointers, object_logits[..., 0]
 
     def _all_masks(
-        self, embedding: Tensor, grid: Tensor, sparse: Tensor, high_res_0: Tensor, high_res_1: Tensor
+        self,
+        embedding: Tensor,
+        grid: Tensor,
+        sparse: Tensor,
+        high_res_0: Tensor,
+        high_res_1: Tensor,
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Return masks (B, P, 4, h, w), iou (B, P, 4), tokens (B, P, 4, C), object (B, P, 1).
 
@@ -159,7 +175,8 @@ class DecoderGraph(nn.Module):
         fine = decoder.activation(fine).reshape(rows, prompts, channels // 8, -1)
         mask_tokens = out[:, :, 2 : 2 + count]
         keys = torch.stack(
-            [mlp(mask_tokens[:, :, i]) for i, mlp in enumerate(decoder.output_hypernetworks_mlps)], 2
+            [mlp(mask_tokens[:, :, i]) for i, mlp in enumerate(decoder.output_hypernetworks_mlps)],
+            2,
         )
         masks = (keys @ fine).reshape(rows, prompts, count, 4 * height, 4 * width)
         iou = decoder.iou_prediction_head(out[:, :, 1])
@@ -180,7 +197,9 @@ class DecoderGraph(nn.Module):
         if not (few or unstable):
             return mask, score, token
         best = iou[:, :, 1:].argmax(-1, keepdim=True) + 1
-        best_mask = torch.gather(masks, 2, best[..., None, None].expand(-1, -1, 1, *masks.shape[-2:]))
+        best_mask = torch.gather(
+            masks, 2, best[..., None, None].expand(-1, -1, 1, *masks.shape[-2:])
+        )
         best_token = torch.gather(tokens, 2, best[..., None].expand(-1, -1, 1, tokens.shape[-1]))
         best_score = torch.gather(iou, 2, best)
         if unstable:  # upstream keeps token 0 as the pointer's source here
@@ -218,7 +237,7 @@ class MemoryEncoderGraph(nn.Module):
     ) -> Tensor:
         """See the class."""
         model = self.model
-        size = model.config.image_size
+        size = image_side(model)
         fine = F.interpolate(
             mask_logits[:, None], size=(size, size), mode="bilinear", align_corners=False
         )
@@ -249,12 +268,14 @@ class MemoryAttentionGraph(nn.Module):
     def __init__(self, model: Sam2VideoModel) -> None:
         super().__init__()
         self.model = model
-        side = model.config.image_size // model.config.prompt_encoder_config.patch_size
+        side = model.prompt_encoder.image_embedding_size[0]
         sine = model.memory_encoder.position_encoding
         grid = sine(torch.Size((1, model.mem_dim, side, side)), torch.device("cpu"), torch.float32)
         self.register_buffer("memory_grid", grid.flatten(2).transpose(1, 2), persistent=False)
         sine = model.vision_encoder.neck.position_encoding
-        grid = sine(torch.Size((1, model.hidden_dim, side, side)), torch.device("cpu"), torch.float32)
+        grid = sine(
+            torch.Size((1, model.hidden_dim, side, side)), torch.device("cpu"), torch.float32
+        )
         self.register_buffer("feature_grid", grid.flatten(2).permute(2, 0, 1), persistent=False)
 
     def forward(
@@ -267,7 +288,7 @@ class MemoryAttentionGraph(nn.Module):
     ) -> Tensor:
         """See the class."""
         model = self.model
-        objects, count, channels = memories.shape[:3]
+        objects, _, channels = memories.shape[:3]
         width = embedding.shape[1]
         tokens = memories.flatten(3).transpose(2, 3).reshape(objects, -1, channels)
         slots = model.memory_temporal_positional_encoding[:, 0, 0]
@@ -289,7 +310,12 @@ class MemoryAttentionGraph(nn.Module):
             num_object_pointer_tokens=pieces.shape[1],
         )
         # The layers add a prompt axis: (1, N, E*E, C) after the module's own transpose.
-        return out.reshape(objects, -1, width).transpose(1, 2).reshape(objects, width, *embedding.shape[2:])
+        conditioned: Tensor = (
+            out.reshape(objects, -1, width)
+            .transpose(1, 2)
+            .reshape(objects, width, *embedding.shape[2:])
+        )
+        return conditioned
 
 
 def pointer_time_encoding(model: Sam2VideoModel, offsets: Tensor) -> Tensor:

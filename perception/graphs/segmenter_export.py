@@ -11,7 +11,13 @@ from transformers import Sam2VideoModel
 
 from ...twin.errors import ModelError
 from .onnx_file import export_graph, parity
-from .segmenter import DecoderGraph, EncoderGraph, MemoryAttentionGraph, MemoryEncoderGraph
+from .segmenter import (
+    DecoderGraph,
+    EncoderGraph,
+    MemoryAttentionGraph,
+    MemoryEncoderGraph,
+    image_side,
+)
 
 __all__ = ["SEGMENTER_FILES", "decoder_inputs", "export_segmenter", "memory_inputs"]
 
@@ -25,7 +31,9 @@ SEGMENTER_FILES = (
 Inputs = dict[str, Tensor]
 
 
-def export_segmenter(model: Sam2VideoModel, folder: Path, *, tolerance: float = 1e-3) -> tuple[str, ...]:
+def export_segmenter(
+    model: Sam2VideoModel, folder: Path, *, tolerance: float = 1e-3
+) -> tuple[str, ...]:
     """Write the four files into ``folder`` and return their names.
 
     Object, prompt, point, memory and pointer counts stay free; the picture's size is fixed.
@@ -35,7 +43,7 @@ def export_segmenter(model: Sam2VideoModel, folder: Path, *, tolerance: float = 
             of the sizes tried (one and several objects, one to seven memories).
     """
     model = model.eval()
-    size = model.config.image_size
+    size = image_side(model)
     source = torch.Generator().manual_seed(0)
     pixels = torch.randn(1, 3, size, size, generator=source)
     with torch.no_grad():
@@ -48,7 +56,14 @@ def export_segmenter(model: Sam2VideoModel, folder: Path, *, tolerance: float = 
     ]
     features = {0: "rows"}
     prompts = {0: "rows", 1: "prompts", 2: "points_each"}
-    _write(EncoderGraph(model), folder / SEGMENTER_FILES[0], {"pixel_values": pixels}, {}, [], tolerance)
+    _write(
+        EncoderGraph(model),
+        folder / SEGMENTER_FILES[0],
+        {"pixel_values": pixels},
+        {},
+        [],
+        tolerance,
+    )
     _write(
         DecoderGraph(model),
         folder / SEGMENTER_FILES[1],
@@ -62,7 +77,11 @@ def export_segmenter(model: Sam2VideoModel, folder: Path, *, tolerance: float = 
 
 
 def _export_memory(
-    model: Sam2VideoModel, folder: Path, embedding: Tensor, source: torch.Generator, tolerance: float
+    model: Sam2VideoModel,
+    folder: Path,
+    embedding: Tensor,
+    source: torch.Generator,
+    tolerance: float,
 ) -> None:
     objects = {0: "objects"}
     _write(
@@ -97,7 +116,7 @@ def decoder_inputs(
     source: torch.Generator,
 ) -> Inputs:
     """Return random decoder inputs; two points make a box, one is a click."""
-    rows, size = embedding.shape[0], model.config.image_size
+    rows, size = embedding.shape[0], image_side(model)
     labels = torch.tensor([2, 3] if points == 2 else [1] * points)
     return {
         "embedding": embedding.contiguous(),
