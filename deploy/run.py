@@ -286,7 +286,8 @@ def _checked(queries: Sequence[str]) -> list[str]:
         raise QueryError('expected at least one question, got none: add -q "what is the mug near?"')
     for query in queries:
         clean_question(query)
-    return [" ".join(query.split()) for query in queries]
+    # A terminal may hand over bytes that are no UTF-8; they cannot be written to JSON.
+    return [" ".join(query.encode(errors="replace").decode().split()) for query in queries]
 
 
 def _ms_since(started: float) -> float:

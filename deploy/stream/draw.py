@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from ...twin import mask as rle
 from ...twin.schema import FrameTwin, ObjectTwin
 
-__all__ = ["Canvas", "Caption", "ascii_text", "wrap_text"]
+__all__ = ["Canvas", "Caption", "ascii_text", "free_plate", "wrap_text"]
 
 Image = NDArray[np.uint8]
 Colour = tuple[int, int, int]
@@ -160,7 +160,7 @@ class Canvas:
         scale_x, scale_y = picture.shape[1] / twin.width, picture.shape[0] / twin.height
         x0, y0, _, y1 = obj.box_xyxy
         wanted = [(x0 * scale_x, y0 * scale_y - size[1] - 2), (x0 * scale_x, y1 * scale_y + 2)]
-        left, top, right, bottom = place = _free_plate(picture.shape[:2], size, wanted, taken)
+        left, top, right, bottom = place = free_plate(picture.shape[:2], size, wanted, taken)
         colour = self._colour(obj.id)
         plate = picture[top:bottom, left:right]
         plate[:] = colour if answered else (plate * 0.35).astype(np.uint8)
@@ -218,7 +218,7 @@ def wrap_text(text: str, width: int, unit: float, max_lines: int = 4) -> list[st
     return lines
 
 
-def _free_plate(
+def free_plate(
     shape_hw: tuple[int, ...],
     size: tuple[int, int],
     wanted: list[tuple[float, float]],

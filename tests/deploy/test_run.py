@@ -136,6 +136,13 @@ def test_bad_questions_and_sources_stop_before_anything_is_written(tmp_path: Pat
     assert not (tmp_path / "o").exists()
 
 
+def test_a_question_that_is_no_utf8_is_written_with_a_mark(tmp_path: Path) -> None:
+    question = b"what is r\xffd?".decode(errors="surrogateescape")
+    run(write_clip(tmp_path / "c.mp4", 2), [question], tmp_path / "o", square_models(RED))
+    answer = json.loads((tmp_path / "o" / "answer.json").read_text())
+    assert answer["question"] == "what is r?d?"
+
+
 def test_an_output_folder_that_is_a_file_is_refused(tmp_path: Path) -> None:
     clip = write_clip(tmp_path / "c.mp4", 2)
     with pytest.raises(OutputError, match="expected to write"):

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 import pytest
 
-from edgetwin.deploy.stream.draw import ACCENTS, Canvas, Caption, ascii_text, wrap_text
+from edgetwin.deploy.stream.draw import ACCENTS, Canvas, Caption, ascii_text, free_plate, wrap_text
 from edgetwin.deploy.stream.palette import davis_palette, encode_png, palette_index
 from edgetwin.deploy.stream.sinks import (
     MaskPngSink,
@@ -145,6 +145,17 @@ def test_long_questions_are_wrapped_inside_the_panel() -> None:
 
 def test_drawn_text_is_ascii() -> None:
     assert ascii_text("Où est la tasse à café? 杯\n") == "Ou est la tasse a cafe? ? "
+
+
+def test_labels_of_neighbours_do_not_cover_each_other() -> None:
+    shape, size = (200, 300), (80, 20)
+    first = free_plate(shape, size, [(50, 40), (50, 90)], [])
+    assert first == (50, 40, 130, 60)  # above the box, where it was wanted
+    second = free_plate(shape, size, [(60, 45), (60, 95)], [first])
+    assert second == (60, 95, 140, 115)  # below it, since above is taken
+    third = free_plate(shape, size, [(60, 45), (60, 95)], [first, second])
+    assert third[1] >= 60 or third[3] <= 40
+    assert free_plate(shape, size, [(290, -30), (0, 0)], []) == (220, 0, 300, 20)  # kept inside
 
 
 def test_many_questions_keep_the_panel_small() -> None:
