@@ -6,8 +6,9 @@ import pytest
 from edgetwin.distill.sim.questions.families import USES, held_out_skeleton, pool, slots
 from edgetwin.distill.sim.questions.generate import Maker, questions
 from edgetwin.distill.sim.questions.knowledge import PROPERTIES
-from edgetwin.distill.sim.questions.language import agree, render
+from edgetwin.distill.sim.questions.language import render
 from edgetwin.distill.sim.questions.programs import ANY, Node, noun
+from edgetwin.distill.sim.questions.speech import agree
 
 from .questions_window import small_window
 

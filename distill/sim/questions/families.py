@@ -16,12 +16,8 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 from typing import Literal
-
-from .phrases import PHRASES
-from .uses_table import USES_TABLE
-from .uses_things import USES_THINGS
-from .uses_verbs import FRAMES, USES_VERBS
 
 __all__ = ["USES", "Family", "Split", "UseWords", "held_out_skeleton", "pool", "slots"]
 
@@ -51,38 +47,41 @@ class UseWords:
     verbs: tuple[str, ...]
 
 
-def _lines(block: str) -> tuple[str, ...]:
-    return tuple(line.strip() for line in block.strip().splitlines() if line.strip())
+def _read(name: str) -> dict[str, tuple[str, ...]]:
+    """Sections of a table beside this file: ``# title`` and one line per phrasing."""
+    sections: dict[str, list[str]] = {}
+    for line in (Path(__file__).parent / name).read_text("utf-8").splitlines():
+        if line.startswith("# "):
+            sections[line[2:].strip()] = []
+        elif line.strip() and not line.startswith("##"):
+            next(reversed(sections.values())).append(line.strip())
+    return {title: tuple(lines) for title, lines in sections.items()}
 
 
-def _parse(block: str, verbs: str) -> UseWords:
-    lines = _lines(block)
-
+def _use_words(lines: tuple[str, ...]) -> UseWords:
     def marked(mark: str) -> tuple[str, ...]:
         return tuple(line[1:].strip() for line in lines if line[0] == mark)
 
     return UseWords(
         gist=marked("=")[0],
-        posts=tuple(line for line in lines if line[0] not in "=?!"),
+        posts=tuple(line for line in lines if line[0] not in "=?!>"),
         asks=marked("?"),
         motives=marked("!"),
-        verbs=_lines(verbs),
+        verbs=marked(">"),
     )
 
 
-USES: dict[str, UseWords] = {
-    key: _parse(block, USES_VERBS.get(key, ""))
-    for key, block in {**USES_TABLE, **USES_THINGS}.items()
-}
+USES: dict[str, UseWords] = {key: _use_words(lines) for key, lines in _read("uses.txt").items()}
 
 
 def _texts() -> dict[str, tuple[str, ...]]:
-    texts = PHRASES | {slot: _lines(block) for slot, block in FRAMES.items()}
+    texts = _read("phrases.txt")
     for key, words in USES.items():
         texts[f"use.{key}"] = words.posts
         texts[f"ask.{key}"] = words.asks
         texts[f"why.{key}"] = words.motives
-        texts[f"verb.{key}"] = words.verbs
+        if words.verbs:
+            texts[f"verb.{key}"] = words.verbs
     return texts
 
 

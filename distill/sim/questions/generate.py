@@ -188,10 +188,15 @@ class Maker:
 _STATES = ("moved", "still", "appeared", "disappeared", "not")
 
 
+_MOTION = ("first", "last", "fastest", "during", "before", "after")
+
+
 def _is_new(part: Node) -> bool:
     """Whether a filter is of another kind than the ones below it, and its anchor another set."""
     below = part.sub
     while below is not None:
+        if below.op == "still" and part.op in _MOTION:
+            return False
         if part.op in _STATES and below.op in _STATES and "not" not in (part.op, below.op):
             return False
         if part.op == below.op and part.op not in ("or", "and") and part.other == below.other:
