@@ -25,7 +25,6 @@ from .domain import DomainWatch
 from .memory_bank import MemoryBank
 from .records import Detections, Masks
 from .segmenter import Segmenter
-from .tidy import tidy
 from .timing import StageTime, Timings
 from .tracker import Tracker, TrackerConfig
 from .tracks import Track
@@ -54,8 +53,13 @@ class SegmenterLike(Protocol):
         """Encode a picture once for any number of prompts."""
         ...
 
-    def from_boxes(self, features: Any, boxes_xyxy_n4: NDArray[np.float32]) -> Any:
-        """Return one mask per box: :class:`Masks` or a subclass with more columns."""
+    def from_boxes(
+        self, features: Any, boxes_xyxy_n4: NDArray[np.float32], *, margin: float = 0.1
+    ) -> Any:
+        """Return one mask per box, cut to the box widened by ``margin`` of its sides.
+
+        The result is :class:`Masks` or a subclass with more columns.
+        """
         ...
 
 
@@ -85,7 +89,7 @@ class PerceiverConfig:
     """
 
     keyframe_every: int = 4
-    detect_between: bool = False
+    detect_between: bool = True
     follow: Follow = "auto"
     memories: int = 4
     scene_change: float = 14.0
@@ -174,7 +178,8 @@ class Perceiver:
                 features = self.segmenter.encode(image)
             if self._bank is not None:
                 self._bank.advance()
-            look = key or self.config.detect_between
+            settling = self.tracker.settling(frame.timestamp_s)
+            look = key or settling or self.config.detect_between
             if not look:
                 key = look = self._follow(features, frame.timestamp_s, size_hw)
             found = self._look(image, features, frame.timestamp_s, size_hw) if look else None
@@ -193,7 +198,6 @@ class Perceiver:
             found = self.detector.detect(image, self.vocabulary)
         with self._timings.stage("segmenter"):
             masks = self.segmenter.from_boxes(features, found.boxes_xyxy_n4)
-            masks = tidy(masks, found.boxes_xyxy_n4)
             rows = self._distinct(found, masks)
             found, masks = found.take(rows), masks.take(rows)
         with self._timings.stage("tracker"):
@@ -238,7 +242,7 @@ class Perceiver:
         limit = np.array([width, height, width, height], np.float32)
         boxes = np.clip(boxes, 0, limit)
         with self._timings.stage("segmenter"):
-            masks = tidy(self.segmenter.from_boxes(features, boxes), boxes, margin=0.2)
+            masks = self.segmenter.from_boxes(features, boxes, margin=0.2)
         with self._timings.stage("tracker"):
             ids = [t.id for t in tracks]
             least = self.config.min_mask_score

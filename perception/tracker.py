@@ -30,7 +30,8 @@ class TrackerConfig:
     """
 
     start_score: float = 0.35  # a detection above this may begin a new object
-    first_score: float = 0.45  # on the first frame, which asks for no confirmation
+    first_score: float = 0.45  # at the stream's start, which asks for no confirmation
+    settle_s: float = 0.3  # how long the start lasts: what it overlooks would seem to appear
     sure_score: float = 0.6  # a young object above this is hidden, not doubted, when missed
     max_cost: float = 0.85  # of a visible object's match
     hidden_max_cost: float = 0.6  # of a hidden object's match
@@ -75,8 +76,12 @@ class Tracker:
         self._candidates: list[Track] = []
         self._left: list[Track] = []  # remembered for re-identification only
         self._next_id = 1
-        self._started = False
+        self._start_s: float | None = None
         self._last_s = 0.0
+
+    def settling(self, timestamp_s: float) -> bool:
+        """Tell whether the stream has just begun: what is found now was there before."""
+        return self._start_s is None or timestamp_s - self._start_s <= self.config.settle_s
 
     @property
     def tracks(self) -> tuple[Track, ...]:
@@ -94,7 +99,7 @@ class Tracker:
     def forget(self) -> None:
         """Drop every object, as after a change of picture size; ids are never used again."""
         self._tracks, self._candidates, self._left = [], [], []
-        self._started = False
+        self._start_s = None
 
     def get(self, object_id: int) -> Track:
         """Return the confirmed object of this id.
@@ -129,7 +134,8 @@ class Tracker:
         self._begin(look, taken)
         self._miss(look, taken)
         self._promote()
-        self._started = True
+        if self._start_s is None:
+            self._start_s = timestamp_s
         return tuple(taken[j].id if j in taken else 0 for j in range(len(found)))
 
     def missed(self) -> tuple[Track, ...]:
@@ -234,16 +240,16 @@ class Tracker:
                     break
 
     def _begin(self, look: Look, taken: dict[int, Track]) -> None:
-        threshold = self.config.start_score if self._started else self.config.first_score
         order = sorted(range(len(look)), key=lambda j: -look.score(j))
         for j in order:
-            if j in taken or j in look.duplicates or look.score(j) < threshold:
+            if j in taken or j in look.duplicates or look.score(j) < self.config.start_score:
                 continue
             if len(self._tracks) + len(self._candidates) >= self.config.max_tracks:
                 self.counts.dropped_full += 1
                 continue
             track = look.begin(j)
-            track.needed = self.config.confirmations if self._started else 1
+            at_once = self.settling(look.timestamp_s) and look.score(j) >= self.config.first_score
+            track.needed = 1 if at_once else self.config.confirmations
             self._candidates.append(track)
             taken[j] = track
 

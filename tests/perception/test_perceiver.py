@@ -16,6 +16,7 @@ from edgetwin.perception.domain import FEATURES, DomainWatch, features, fit_stat
 from edgetwin.perception.perceiver import Perceiver, PerceiverConfig
 from edgetwin.perception.records import Detections, Masks
 from edgetwin.perception.timing import Timings
+from edgetwin.perception.tracker import TrackerConfig
 from edgetwin.twin import mask as rle
 from edgetwin.twin.errors import InputError
 from edgetwin.twin.frame import Frame
@@ -70,7 +71,9 @@ class Eyes:
         self.calls["encode"] += 1
         return image_hw3
 
-    def from_boxes(self, image: Picture, boxes_xyxy_n4: np.ndarray) -> Masks:
+    def from_boxes(
+        self, image: Picture, boxes_xyxy_n4: np.ndarray, *, margin: float = 0.1
+    ) -> Masks:
         """Take the colour in the middle of the box, and a margin of 4 px around the box."""
         self.calls["boxes"] += 1
         masks = np.zeros((len(boxes_xyxy_n4), *image.shape[:2]), bool)
@@ -90,6 +93,7 @@ class Eyes:
 
 
 def perceiver(eyes: Eyes, every: int = 1, **kwargs: object) -> Perceiver:
+    kwargs = {"detect_between": False, "tracker": TrackerConfig(settle_s=0.0)} | kwargs
     config = PerceiverConfig(keyframe_every=every, scene_change=60.0, **kwargs)
     return Perceiver(bundle(), config=config, detector=eyes, segmenter=eyes, depth=eyes)
 
@@ -156,6 +160,20 @@ def test_detect_between_looks_at_every_frame() -> None:
     p = perceiver(eyes, every=4, detect_between=True)
     play(p, [picture((RED, (10, 20, 30, 40)))] * 8)
     assert eyes.calls == {"detect": 8, "encode": 8, "boxes": 8, "depth": 2}
+
+
+def test_first_moments_are_looked_at_frame_by_frame() -> None:
+    """An object that the first look overlooks was there all along: it has not appeared."""
+    eyes = Eyes()
+    eyes.blind_to = {"bowl"}
+    p = perceiver(eyes, every=10, tracker=TrackerConfig(settle_s=0.3))
+    image = picture((RED, (10, 20, 30, 40)), (BLUE, (60, 16, 90, 44)))
+    assert set(p.observe(Frame(0, 0.0, image)).objects) == {1}
+    eyes.blind_to = set()
+    assert set(p.observe(Frame(1, 0.2, image)).objects) == {1, 2}
+    for k in range(2, 6):
+        p.observe(Frame(k, 0.2 * k, image))
+    assert eyes.calls["detect"] == 2
 
 
 def test_lost_object_is_looked_for_in_the_same_frame() -> None:

@@ -121,8 +121,17 @@ def test_first_frame_needs_no_confirmation_but_a_better_score() -> None:
     assert tracker.update(look(mug(60, 60), bowl(180, 180, 0.4)), None, 0.0, SIZE) == (1, 0)
 
 
+def test_what_the_start_overlooks_is_taken_at_once_if_sure() -> None:
+    tracker = Tracker(TrackerConfig(settle_s=0.3))
+    tracker.update(look(mug(60, 60)), None, 0.0, SIZE)
+    assert tracker.settling(0.3)
+    assert not tracker.settling(0.31)
+    late = look(mug(60, 60), bowl(180, 180), (box(220, 30, 20), "ball", "red", 0.4))
+    assert tracker.update(late, None, 0.2, SIZE) == (1, 2, 0)
+
+
 def test_entering_object_gets_its_id_at_the_second_look() -> None:
-    tracker = Tracker()
+    tracker = Tracker(TrackerConfig(settle_s=0.0))
     tracker.update(look(mug(60, 60)), None, 0.0, SIZE)
     assert tracker.update(look(mug(60, 60), bowl(180, 180)), None, 0.1, SIZE) == (1, 0)
     assert tracker.update(look(bowl(183, 180), mug(60, 60)), None, 0.2, SIZE) == (2, 1)
