@@ -9,7 +9,6 @@ Not covered: several questions at once, sampling, self-consistency votes.
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -25,11 +24,11 @@ from .answer import Answer, Status
 from .grammar import build_grammar
 from .models.base import Generation, LanguageModel
 from .protocol import AnswerBody, parse, resolve, tagged
+from .words import says_nothing_known, unknown_words
 
-__all__ = ["Budget", "Reasoner", "content_words", "unknown_words"]
+__all__ = ["Budget", "Reasoner"]
 
 _STOPS = ("</plan>", "</answer>")
-_CONTENT = re.compile(r"[a-z]{2,}(?:['-][a-z]+)*")
 _MAX_GAP_S = 0.5  # two sightings this close belong to one interval
 
 
@@ -92,9 +91,13 @@ class Reasoner:
         """
         clean = prompts.clean_question(query)
         run = _Run()
-        warning = _warning(clean, self.model.known_words, window)
+        known = self.model.known_words
+        unknown = [] if known is None else unknown_words(clean, known, window)
+        warning = _warning(unknown)
         if window.last is None or not window.ids():
             return self._close(run, "none", [], window, "the twin holds no objects yet", warning)
+        if says_nothing_known(clean, unknown):
+            return self._close(run, "none", [], window, "nothing known is asked for", warning)
         try:
             generation = self._open(clean, window, run)
             body = self._converse(generation, window, run)
@@ -219,25 +222,7 @@ class Reasoner:
 _COLOURS = ("red", "orange", "yellow", "green", "blue", "purple", "white", "black")
 
 
-def content_words(text: str) -> list[str]:
-    """Lower-case words of two letters or more, in order."""
-    return _CONTENT.findall(text.casefold())
-
-
-def unknown_words(query: str, known: frozenset[str], window: TwinWindow) -> list[str]:
-    """Words of a question that are neither known nor labels or attributes of the twin, in order."""
-    twin = {word for label in words_of(window) for word in label.split()}
-    for i in window.ids():
-        twin |= {v.casefold() for v in window.latest(i).attributes.values()}
-    return [
-        word
-        for word in dict.fromkeys(content_words(query))
-        if word not in known and word not in twin
-    ]
-
-
-def _warning(query: str, known: frozenset[str] | None, window: TwinWindow) -> str:
-    unknown = unknown_words(query, known, window) if known is not None else []
+def _warning(unknown: Sequence[str]) -> str:
     if not unknown:
         return ""
     listed = ", ".join(unknown[:6])

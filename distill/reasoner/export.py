@@ -15,7 +15,7 @@ from typing import Any
 
 from ...reasoner.bundle import write_manifest
 from ...reasoner.protocol import EOS
-from ...reasoner.rollout import content_words
+from ...reasoner.words import content_words
 from ...twin.errors import ModelError
 from .records import chunks, read
 

@@ -12,9 +12,10 @@ Not covered: caches, dropout, sliding windows, biases, rope scaling.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import cache
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -23,15 +24,15 @@ from torch import Tensor
 __all__ = [
     "Group",
     "Item",
+    "Kernels",
     "Pack",
     "PackedBatch",
     "collate",
+    "compiled_kernels",
     "make_pack",
     "packed_hidden",
     "packed_loss",
 ]
-
-IGNORE = -100
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +68,13 @@ class Group:
     pad_nl: Tensor
     flat_t: Tensor
     mask_lk: Tensor
+
+
+class Kernels(NamedTuple):
+    """The two halves of a layer around attention, plain or compiled."""
+
+    project: Callable[..., tuple[Tensor, Tensor, Tensor]]
+    close: Callable[..., Tensor]
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,30 +136,53 @@ def _group(items: Sequence[Item], start: int, prefix: int, device: str) -> Group
     return Group(pad.to(device), _long(flat, device), mask.to(device))
 
 
-def packed_hidden(model: Any, batch: PackedBatch, dtype: torch.dtype = torch.float32) -> Tensor:
+def packed_hidden(
+    model: Any,
+    batch: PackedBatch,
+    dtype: torch.dtype = torch.float32,
+    kernels: Kernels | None = None,
+) -> Tensor:
     """Last hidden states (T, width) of a Qwen3ForCausalLM over a packed batch.
 
     ``dtype`` is what activations and matrix products use; parameters stay as they are.
     """
+    kernels = kernels or EAGER
     config = model.config
+    eps, width = float(config.rms_norm_eps), int(config.head_dim)
+    heads, keys = int(config.num_attention_heads), int(config.num_key_value_heads)
     hidden = model.model.embed_tokens.weight[batch.ids_t].to(dtype)
     cos, sin = _rotary(config, batch.positions_t, dtype)
     for layer in model.model.layers:
-        normed = _rms(hidden, layer.input_layernorm, config.rms_norm_eps)
-        hidden = hidden + _attention(layer.self_attn, normed, batch, cos, sin, config)
-        normed = _rms(hidden, layer.post_attention_layernorm, config.rms_norm_eps)
-        mlp = layer.mlp
-        both = torch.cat([mlp.gate_proj.weight, mlp.up_proj.weight]).to(dtype)
-        gate, up = F.linear(normed, both).chunk(2, -1)
-        hidden = hidden + F.linear(F.silu(gate) * up, mlp.down_proj.weight.to(dtype))
-    return _rms(hidden, model.model.norm, config.rms_norm_eps)
+        attn, mlp = layer.self_attn, layer.mlp
+        q, k, v = kernels.project(
+            hidden,
+            layer.input_layernorm.weight.to(dtype),
+            torch.cat([attn.q_proj.weight, attn.k_proj.weight, attn.v_proj.weight]).to(dtype),
+            (attn.q_norm.weight.to(dtype), attn.k_norm.weight.to(dtype)),
+            (cos, sin),
+            (heads, keys, width),
+            eps,
+        )
+        hidden = kernels.close(
+            hidden,
+            _attention(q, k, v, batch),
+            attn.o_proj.weight.to(dtype),
+            layer.post_attention_layernorm.weight.to(dtype),
+            torch.cat([mlp.gate_proj.weight, mlp.up_proj.weight]).to(dtype),
+            mlp.down_proj.weight.to(dtype),
+            eps,
+        )
+    return _rms(hidden, model.model.norm.weight.to(dtype), eps)
 
 
 def packed_loss(
-    model: Any, batch: PackedBatch, dtype: torch.dtype = torch.float32
+    model: Any,
+    batch: PackedBatch,
+    dtype: torch.dtype = torch.float32,
+    kernels: Kernels | None = None,
 ) -> tuple[Tensor, int]:
     """Sum of cross-entropies over the learnt tokens, and how many there are."""
-    hidden = packed_hidden(model, batch, dtype)[batch.select_m]
+    hidden = packed_hidden(model, batch, dtype, kernels)[batch.select_m]
     logits = F.linear(hidden, model.lm_head.weight.to(dtype)).float()
     return F.cross_entropy(logits, batch.labels_m, reduction="sum"), len(batch.labels_m)
 
@@ -161,8 +192,49 @@ def make_pack(prefix: Sequence[int], items: Sequence[tuple[Sequence[int], Sequen
     return Pack(tuple(prefix), tuple(Item(tuple(i), tuple(t)) for i, t in items))
 
 
-def _rms(hidden: Tensor, norm: Any, eps: float) -> Tensor:
-    return F.rms_norm(hidden, (hidden.shape[-1],), norm.weight.to(hidden.dtype), eps)
+def _project(
+    hidden: Tensor,
+    norm: Tensor,
+    weight: Tensor,
+    head_norms: tuple[Tensor, Tensor],
+    rotary: tuple[Tensor, Tensor],
+    shape: tuple[int, int, int],
+    eps: float,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Normed, rotated queries (T, heads, d) and keys, and values, of one layer."""
+    heads, keys, width = shape
+    both = F.linear(_rms(hidden, norm, eps), weight).view(hidden.shape[0], -1, width)
+    q = _rotate(_rms(both[:, :heads], head_norms[0], eps), *rotary)
+    k = _rotate(_rms(both[:, heads : heads + keys], head_norms[1], eps), *rotary)
+    return q, k, both[:, heads + keys :]
+
+
+def _close(
+    hidden: Tensor,
+    attended: Tensor,
+    out: Tensor,
+    norm: Tensor,
+    gate_up: Tensor,
+    down: Tensor,
+    eps: float,
+) -> Tensor:
+    """What follows attention in a layer: output projection, residual, MLP."""
+    hidden = hidden + F.linear(attended, out)
+    gate, up = F.linear(_rms(hidden, norm, eps), gate_up).chunk(2, -1)
+    return hidden + F.linear(F.silu(gate) * up, down)
+
+
+EAGER = Kernels(_project, _close)
+
+
+@cache
+def compiled_kernels() -> Kernels:
+    """Both kernels through ``torch.compile``: a third less time on a CPU, 20 s to begin with."""
+    return Kernels(torch.compile(_project, dynamic=True), torch.compile(_close, dynamic=True))
+
+
+def _rms(x: Tensor, weight: Tensor, eps: float) -> Tensor:
+    return F.rms_norm(x, (x.shape[-1],), weight, eps)
 
 
 def _rotary(config: Any, positions: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
@@ -178,18 +250,8 @@ def _rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     return torch.cat([a * cos - b * sin, b * cos + a * sin], -1)
 
 
-def _attention(
-    attn: Any, x: Tensor, batch: PackedBatch, cos: Tensor, sin: Tensor, config: Any
-) -> Tensor:
-    """Grouped-query attention: the prefix causally, each item over prefix + itself."""
-    width = config.head_dim
-    wide, narrow = config.num_attention_heads * width, config.num_key_value_heads * width
-    weight = torch.cat([attn.q_proj.weight, attn.k_proj.weight, attn.v_proj.weight]).to(x.dtype)
-    both = F.linear(x, weight).view(len(x), -1, width)
-    heads, keys = wide // width, narrow // width
-    q, k, v = both[:, :heads], both[:, heads : heads + keys], both[:, heads + keys :]
-    q = _rotate(_rms(q, attn.q_norm, config.rms_norm_eps), cos, sin)
-    k = _rotate(_rms(k, attn.k_norm, config.rms_norm_eps), cos, sin)
+def _attention(q: Tensor, k: Tensor, v: Tensor, batch: PackedBatch) -> Tensor:
+    """(T, heads * d): the prefix attends causally, each item to the prefix and itself."""
     p = batch.prefix
     qp, kp, vp = (t[:p].transpose(0, 1)[None] for t in (q, k, v))
     out_p = F.scaled_dot_product_attention(qp, kp, vp, is_causal=True, enable_gqa=True)
@@ -199,9 +261,9 @@ def _attention(
         qn, kn, vn = (t[group.pad_nl].transpose(1, 2) for t in (q, k, v))
         all_k = torch.cat([kp.expand(n, -1, -1, -1), kn], 2)
         all_v = torch.cat([vp.expand(n, -1, -1, -1), vn], 2)
-        out_n = _attend(qn, all_k, all_v, group.mask_lk.to(x.dtype))
+        out_n = _attend(qn, all_k, all_v, group.mask_lk.to(q.dtype))
         outs.append(out_n.transpose(1, 2).flatten(0, 1)[group.flat_t])
-    return F.linear(torch.cat(outs).flatten(1), attn.o_proj.weight.to(x.dtype))
+    return torch.cat(outs).flatten(1)
 
 
 def _attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor) -> Tensor:

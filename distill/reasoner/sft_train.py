@@ -26,7 +26,7 @@ from ...reasoner.prompts import question, system
 from ...reasoner.protocol import EOS
 from ...twin.tools.registry import DEFAULT_REGISTRY
 from . import network
-from .packing import Pack, collate, make_pack, packed_loss
+from .packing import Pack, collate, compiled_kernels, make_pack, packed_loss
 from .records import Cursor, Example, follow, pieces
 from .tokenizer import token_id
 
@@ -49,6 +49,7 @@ class Settings:
     save_every_s: float = 120.0
     score_every_s: float = 300.0
     bfloat16: bool = True
+    compile: bool = True
     seed: int = 0
 
 
@@ -84,6 +85,7 @@ class Trainer:
         self.adam = torch.optim.AdamW(
             others, lr=settings.adam_lr, betas=(0.9, 0.95), weight_decay=0.0
         )
+        self.kernels = compiled_kernels() if settings.compile else None
         self.cursor = Cursor()
         self.examples: Iterator[Example] = follow(data, self.cursor)
         self.steps, self.visits, self.elapsed_s = 0, 0, 0.0
@@ -99,7 +101,7 @@ class Trainer:
         example = next(self.examples)
         batch = collate(encode(self.tokenizer, example), self.device)
         dtype = torch.bfloat16 if self.settings.bfloat16 else torch.float32
-        total, count = packed_loss(self.model, batch, dtype)
+        total, count = packed_loss(self.model, batch, dtype, self.kernels)
         loss = total / count
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)

@@ -56,6 +56,7 @@ class OrtGenAiModel:
         self._og: Any = og
         self._generator: Any = None
         self._grammar: str | None = None
+        self.live = 0  # number of the live generation; opening another one ends it
         self._limit = min(_MAX_TOKENS, int(self.bundle.config.get("max_tokens", _MAX_TOKENS)))
 
     def open(self, prefix: str, question: str, grammar: str | None) -> _Generation:
@@ -77,6 +78,7 @@ class OrtGenAiModel:
             self._generator.append_tokens(tokens[kept:])
         except RuntimeError as error:
             raise self.failed("reading the prompt", error) from error
+        self.live += 1
         return _Generation(self, self._generator, len(tokens), kept)
 
     @property
@@ -87,6 +89,7 @@ class OrtGenAiModel:
     def failed(self, doing: str, error: RuntimeError) -> ModelError:
         """The runtime's failure as ours; the live generation is dropped."""
         self._generator = self._grammar = None
+        self.live += 1
         first = str(error).splitlines()[0][:200] if str(error) else "no reason"
         return ModelError(f"expected ONNX Runtime GenAI to go on while {doing}, got: {first}")
 
@@ -110,7 +113,7 @@ class _Generation:
     """One live generation; opening another one on the same model ends it."""
 
     def __init__(self, model: OrtGenAiModel, generator: Any, prompt: int, reused: int) -> None:
-        self._model, self._generator = model, generator
+        self._model, self._generator, self._number = model, generator, model.live
         self.prompt_tokens, self.reused_tokens = prompt, reused
         self._stop_ids: dict[str, int] = {}
 
@@ -155,7 +158,7 @@ class _Generation:
         return len(tokens)
 
     def _own(self) -> None:
-        if self._generator is not self._model._generator:
+        if self._number != self._model.live:
             raise ModelError("expected the model's live generation, got one that another ended")
 
     def _ends(self, stops: Sequence[str]) -> set[int]:

@@ -59,7 +59,7 @@ def tokenizer() -> Any:
 def trainer_of(tokenizer: Any, data: Path, monkeypatch: pytest.MonkeyPatch) -> Trainer:
     build = network.build
     monkeypatch.setattr(network, "build", lambda size, eos, seed: build(size, eos, seed, WIDTHS))
-    settings = Settings(warm_steps=2, bfloat16=False)
+    settings = Settings(warm_steps=2, bfloat16=False, compile=False)
     made = Trainer(tokenizer, data, settings, "cpu")
     monkeypatch.undo()
     return made

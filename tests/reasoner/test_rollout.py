@@ -137,10 +137,20 @@ def test_rationale_without_end(window: TwinWindow) -> None:
 
 def test_unknown_words_warn(window: TwinWindow) -> None:
     plan = '<reason>x</reason><plan>[{"tool":"find","words":["pan"]}]</plan>'
-    model = ScriptedModel([plan, "<answer>$1</answer>"], known_words=["the", "is", "where"])
-    answer = Reasoner(model).answer("Where is the zeppelin, mug?", window)
+    model = ScriptedModel([plan, "<answer>$1</answer>"], known_words=["near", "where"])
+    answer = Reasoner(model).answer("Where is the mug near the zeppelin?", window)
     assert answer.status == "none"
-    assert answer.message.endswith("does not know: zeppelin; its answer may be wrong")
+    assert answer.message == (
+        "no object of the twin fits; this model set does not know: zeppelin; "
+        "its answer may be wrong"
+    )
+
+
+def test_nothing_known_is_none_without_asking(window: TwinWindow) -> None:
+    model = ScriptedModel([], known_words=["near"])
+    answer = Reasoner(model).answer("Where is the zeppelin?", window)
+    assert (answer.status, answer.ids, model.prompts) == ("none", [], [])
+    assert "does not know: zeppelin" in answer.message
 
 
 @pytest.mark.parametrize("query", ["", "  \n", "<>", "x" * 401])

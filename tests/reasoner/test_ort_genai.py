@@ -1,0 +1,125 @@
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from pathlib import Path
+
+import pytest
+
+from edgetwin.reasoner import bundle as bundles
+from edgetwin.reasoner.bundle import EMBEDDED, load_bundle, write_manifest
+from edgetwin.reasoner.models.ort_genai import OrtGenAiModel
+from edgetwin.reasoner.rollout import Budget, Reasoner
+from edgetwin.twin.errors import ModelError
+from edgetwin.twin.window import TwinWindow
+
+pytestmark = pytest.mark.skipif(
+    not (EMBEDDED / "manifest.json").exists(), reason="no embedded weights"
+)
+
+
+@pytest.fixture(scope="module")
+def model() -> OrtGenAiModel:
+    return OrtGenAiModel("embedded")
+
+
+def test_real_answers_on_a_hand_made_window(model: OrtGenAiModel, window: TwinWindow) -> None:
+    reasoner = Reasoner(model)
+    answer = reasoner.answer("Which mug is left of the box?", window)
+    assert (answer.status, answer.ids) == ("ok", [1])
+    assert answer.message == ""
+    assert answer.plan
+    assert answer.model == {"id": model.name, "sha256": model.sha256}
+    assert 0 < answer.tokens["rationale"] <= 40
+    assert answer.ms["total"] < 5000
+    blue = reasoner.answer("Show me the blue object.", window)
+    assert blue.ids == [2]
+    missing = reasoner.answer("Find the banana.", window)
+    assert (missing.status, missing.ids) == ("none", [])
+
+
+def test_prefix_reuse_changes_nothing(model: OrtGenAiModel, window: TwinWindow) -> None:
+    reasoner = Reasoner(model)
+    first = reasoner.answer("Find the green thing.", window)
+    reasoner.answer("Which objects are mugs?", window)
+    again = reasoner.answer("Find the green thing.", window)
+    assert again.transcript == first.transcript
+    fresh = Reasoner(OrtGenAiModel(model.bundle)).answer("Find the green thing.", window)
+    assert fresh.transcript == first.transcript
+    generation = model.open("twin\nframe 256x256\n", "question: a\n", None)
+    other = model.open("twin\nframe 256x256\n", "question: b\n", None)
+    assert (generation.reused_tokens, other.reused_tokens > 10) == (0, True)
+    with pytest.raises(ModelError, match="another ended"):
+        generation.generate(("</plan>",), 4, time.monotonic() + 5)
+
+
+def test_unknown_words_warn(model: OrtGenAiModel, window: TwinWindow) -> None:
+    answer = Reasoner(model).answer("Where is the zeppelin?", window)
+    assert "does not know: zeppelin" in answer.message
+
+
+def test_budget_of_tokens_and_time(model: OrtGenAiModel, window: TwinWindow) -> None:
+    few = Reasoner(model, budget=Budget(tokens=3)).answer("the red mug", window)
+    assert few.status == "error"
+    assert sum(few.tokens[k] for k in ("rationale", "plan", "answer")) == 3
+    late = Reasoner(model, budget=Budget(seconds=1e-6)).answer("the red mug", window)
+    assert late.status == "error"
+
+
+def test_prompt_that_does_not_fit(model: OrtGenAiModel) -> None:
+    with pytest.raises(ModelError, match="shorter window"):
+        model.open("1 red mug\n" * 2000, "question: x\n", None)
+
+
+def copy(tmp_path: Path) -> Path:
+    target = tmp_path / "bundle"
+    shutil.copytree(EMBEDDED, target)
+    return target
+
+
+def test_tampered_file_is_refused(tmp_path: Path) -> None:
+    path = copy(tmp_path)
+    load_bundle(path)
+    (path / "genai_config.json").write_text("{}")
+    with pytest.raises(ModelError, match=r"genai_config.json: expected sha256"):
+        load_bundle(path)
+
+
+def test_missing_file_is_named(tmp_path: Path) -> None:
+    path = copy(tmp_path)
+    (path / "model.onnx").unlink()
+    with pytest.raises(ModelError, match=r"the file model\.onnx"):
+        load_bundle(path)
+    with pytest.raises(ModelError, match=r"manifest\.json"):
+        load_bundle(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["../secret", "/etc/hostname", "sub/file"])
+def test_manifest_cannot_leave_the_folder(tmp_path: Path, name: str) -> None:
+    path = copy(tmp_path)
+    record = json.loads((path / "manifest.json").read_text())
+    record["files"][name] = "0" * 64
+    (path / "manifest.json").write_text(json.dumps(record))
+    with pytest.raises(ModelError, match="the file"):
+        load_bundle(path)
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"schema": 2}', "[" * 100_000])
+def test_broken_manifest(tmp_path: Path, text: str) -> None:
+    path = copy(tmp_path)
+    (path / "manifest.json").write_text(text)
+    with pytest.raises(ModelError, match="manifest"):
+        load_bundle(path)
+
+
+def test_runtime_failure_is_ours(tmp_path: Path) -> None:
+    path = copy(tmp_path)
+    (path / "model.onnx").write_bytes(b"not a graph")
+    write_manifest(path, "broken")
+    with pytest.raises(ModelError, match="to load in ONNX Runtime GenAI"):
+        OrtGenAiModel(path)
+
+
+def test_public_names() -> None:
+    assert bundles.__all__ == sorted(bundles.__all__)
