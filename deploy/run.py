@@ -201,7 +201,8 @@ class _Run:
             given["status"] = "partial"
         if partial:
             given["message"] = "; ".join(t for t in (given.get("message"), self.source.reason) if t)
-        stages = {**self.report.ms, **given.get("ms", {}), "reason": _ms_since(started)}
+        parts = {f"reason_{k}": v for k, v in given.get("ms", {}).items() if k != "total"}
+        stages = {**self.report.ms, "reason": _ms_since(started), **parts}
         model = given.get("model") or self.models.identities.get("reasoner", {})
         head = {
             "version": ANSWER_VERSION,
