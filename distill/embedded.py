@@ -121,11 +121,13 @@ def distill_embedded(
     work: str | Path = "runs/embedded",
     recipe: str | Path | None = None,
     seed: int = 0,
+    weights: str | Path | None = None,
 ) -> list[Outcome]:
     """Train ``nets`` (all by default) within ``minutes`` together; keep what is better.
 
     ``data`` receives rendered pictures, ``work`` checkpoints, curves and candidates; both may
-    hold what an earlier call left. Rendering and judging are not counted into ``minutes``.
+    hold what an earlier call left. ``weights`` holds the shipped perception networks, and in
+    its folder ``reasoner`` the language model (the package's own folders by default). Rendering and judging are not counted into ``minutes``.
 
     Raises:
         InputError: for an unknown network or device, or no time.
@@ -136,7 +138,8 @@ def distill_embedded(
     if minutes <= 0:
         raise InputError(f"expected minutes above 0, got {minutes}")
     settings = load_recipe(recipe)
-    run = _Run(settings, Path(data) / settings.tier, Path(work), _device(device), seed)
+    place = None if weights is None else Path(weights)
+    run = _Run(settings, Path(data) / settings.tier, Path(work), _device(device), seed, place)
     if set(chosen) - {"reasoner"}:
         run.render(clips="segmenter" in chosen)
     total = sum(settings.shares.get(net, 0.1) for net in chosen)
@@ -191,10 +194,21 @@ class _Run:
     """One call of the command: where things are, and how each network is trained and judged."""
 
     def __init__(
-        self, recipe: EmbeddedRecipe, data: Path, work: Path, device: str, seed: int
+        self,
+        recipe: EmbeddedRecipe,
+        data: Path,
+        work: Path,
+        device: str,
+        seed: int,
+        weights: Path | None,
     ) -> None:
         self.recipe, self.data, self.work = recipe, data, work
         self.device, self.seed = device, seed
+        self.perception = weights or embedded_dir()
+        package = embedded_dir().parents[2]
+        self.reasoner = (
+            weights / "reasoner" if weights else package / "reasoner" / "weights" / "embedded"
+        )
         self.console = Console()
 
     def render(self, clips: bool) -> None:
@@ -226,9 +240,7 @@ class _Run:
         candidate.mkdir(parents=True, exist_ok=True)
         self._train(net, place, minutes)
         self._export(net, place, candidate)
-        shipped = embedded_dir()
-        if net == "reasoner":
-            shipped = embedded_dir().parents[2] / "reasoner" / "weights" / "embedded"
+        shipped = self.reasoner if net == "reasoner" else self.perception
         return replace_if_better(
             net, candidate, shipped, self._judge(net), self.recipe.validation.margin
         )
@@ -240,9 +252,8 @@ class _Run:
 
         train, val = open_images(self.data / "train"), open_images(self.data / "val")
         limit = self.recipe.validation.pictures
-        write_statistics(
-            embedded_dir(), measure_statistics(load_bundle("embedded"), train, val, limit)
-        )
+        bundle = load_bundle(self.perception, device="cpu")
+        write_statistics(self.perception, measure_statistics(bundle, train, val, limit))
 
     def _train(self, net: str, place: Path, minutes: float) -> None:
         where = (self.data / "train", self.data / "val", place, minutes, self.device, self.seed)
@@ -298,13 +309,14 @@ class _Run:
 
     def _judge_reasoner(self, folder: Path) -> float:
         """Share of exactly right id sets on true twins of held-out worlds."""
-        from ..reasoner import load_reasoner
+        from ..reasoner.models.ort_genai import OrtGenAiModel
+        from ..reasoner.rollout import Reasoner
         from .sim.catalogue import categories_of
         from .sim.questions.generate import questions
         from .sim.truth import true_window
         from .sim.worlds import World
 
-        reasoner, words = load_reasoner(str(folder)), categories_of(self.recipe.tier)
+        reasoner, words = Reasoner(OrtGenAiModel(str(folder))), categories_of(self.recipe.tier)
         right = asked = 0
         for k in range(self.recipe.validation.worlds):
             window = true_window(World(_REASONER_SEED + k, self.recipe.tier), render=False)

@@ -110,3 +110,27 @@ def test_reasoner_folder_is_replaced_whole(tmp_path: Path) -> None:
     assert replace_if_better("reasoner", new, shipped, judge).replaced
     assert (shipped / "model.onnx").read_text() == "better"
     assert json.loads((shipped / "manifest.json").read_text()) == {"text": "better"}
+
+
+@pytest.mark.slow
+def test_depth_from_nothing_twice(tmp_path: Path) -> None:
+    """Render, train for seconds, judge, ship; the same command again goes on and compares."""
+    for module in ("torch", "transformers", "mujoco"):
+        pytest.importorskip(module)
+    recipe = tmp_path / "tiny.yaml"
+    recipe.write_text(
+        "tier: cell\n"
+        "data: {train_images: 6, val_images: 4, train_clips: 0, val_clips: 0,"
+        " clip_frames: 2, clip_fps: 5.0, processes: 1}\n"
+        "shares: {depth: 1.0}\n"
+        "validation: {pictures: 4, worlds: 1, questions: 1, margin: 0.0}\n"
+    )
+    places = {name: tmp_path / name for name in ("data", "work", "weights")}
+    (first,) = distill_embedded(["depth"], minutes=0.03, device="cpu", recipe=recipe, **places)
+    assert (first.net, first.shipped, first.replaced) == ("depth", None, True)
+    bundle = load_bundle(places["weights"])
+    bundle.verify()
+    assert {"depth.onnx", "depth.card.md"} <= set(bundle.network("depth").files)
+    (second,) = distill_embedded(["depth"], minutes=0.03, device="cpu", recipe=recipe, **places)
+    assert second.shipped == first.new
+    assert not second.replaced  # the time was used up: nothing was trained, nothing is better
