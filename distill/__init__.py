@@ -1,1 +1,1 @@
-
+"""Distillation: simulated worlds with truth, metrics, training and evaluation."""

@@ -1,1 +1,1 @@
-
+"""From-scratch training of the embedded perception networks."""

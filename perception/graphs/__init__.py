@@ -1,1 +1,1 @@
-
+"""The torch modules that are exported, around the transformers implementations."""
