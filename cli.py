@@ -204,9 +204,7 @@ def distill_embedded(
 
 @eval_app.command("twinbench")
 def eval_twinbench(
-    split: Annotated[
-        Literal["val", "test"], typer.Option(help="Which frozen split.")
-    ] = "val",
+    split: Annotated[Literal["val", "test"], typer.Option(help="Which frozen split.")] = "val",
     tier: TierOption = "cell",
     models: ModelsOption = "embedded",
     setting: Annotated[
