@@ -34,7 +34,9 @@ class DetectorConfig:
     ``mean``, ``std`` and ``pad_value`` are the checkpoint's pixel statistics (0–1 scale).
     ``nouns`` and ``colors`` are what it was trained on; empty for an open vocabulary.
     ``template`` wraps every phrase ("a photo of a {}"). ``vote_iou`` (0 = off) merges the
-    evidence of candidates that overlap a kept box by at least that much.
+    evidence of candidates that overlap a kept box by at least that much; ``min_support`` is
+    the sum of scores that those must reach (a lone odd patch is no object). ``nms_iou`` and
+    ``inside`` are those of :func:`~edgetwin.perception.boxes.suppress`.
     """
 
     image_size: int
@@ -49,6 +51,7 @@ class DetectorConfig:
     nms_iou: float = 0.5
     inside: float = 0.85
     vote_iou: float = 0.0
+    min_support: float = 0.0
     max_detections: int = 32
 
     @classmethod
@@ -221,7 +224,8 @@ def decode(
 
     A patch's score is the sigmoid of its best noun. After suppression the kept boxes gather
     the candidates that overlap them by ``vote_iou`` and average boxes and logits by score
-    (skipped when it is 0): patches of one object vote on what it is.
+    (skipped when it is 0): patches of one object vote on what it is, and a box that too few
+    of them back is dropped.
     """
     nouns, colors, pairs = queries.split(logits_pq)
     scores = _sigmoid(nouns.max(axis=1))
@@ -235,6 +239,10 @@ def decode(
     if config.vote_iou > 0:
         weights = np.where(box_iou(boxes[kept], boxes) >= config.vote_iou, scores[None], 0)
         weights[np.arange(len(kept)), kept] = scores[kept]  # even a box without area votes
+        backed = weights.sum(axis=1) >= config.min_support
+        kept, weights = [k for k, ok in zip(kept, backed, strict=True) if ok], weights[backed]
+        if not kept:
+            return Detections.empty()
         weights = (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
         nouns, colors = weights @ nouns, weights @ colors
         pairs = np.einsum("kp,pnc->knc", weights, pairs)

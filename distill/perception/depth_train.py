@@ -86,8 +86,9 @@ class DepthSetup:
         for name, p in self.model.named_parameters():
             inside = name.startswith("backbone.encoder") and p.ndim == 2
             (matrices if inside else rest).append(p)
+        fast = torch.bfloat16 if recipe.bf16 else torch.float32
         self.optimisers: list[torch.optim.Optimizer] = [
-            Muon(matrices, lr=recipe.muon_lr, momentum=0.95, weight_decay=0.02),
+            Muon(matrices, lr=recipe.muon_lr, dtype=fast),
             torch.optim.AdamW(rest, lr=recipe.adam_lr, betas=(0.9, 0.98), weight_decay=0.01),
         ]
 

@@ -138,7 +138,7 @@ def augment(
 
 
 def repaint(
-    rgb: NDArray[np.uint8], ids: NDArray[np.uint8], rng: np.random.Generator, share: float = 0.2
+    rgb: NDArray[np.uint8], ids: NDArray[np.uint8], rng: np.random.Generator, share: float = 0.5
 ) -> tuple[NDArray[np.uint8], set[int]]:
     """Turn the hue of some objects, or make them nearly white or black; returns their ids.
 

@@ -8,7 +8,12 @@ import numpy as np
 
 from edgetwin.distill.sim.catalogue import CELL
 
-PAINT = {"red": (210, 40, 40), "green": (50, 170, 60), "blue": (50, 80, 210), "white": (240, 240, 240)}
+PAINT = {
+    "red": (210, 40, 40),
+    "green": (50, 170, 60),
+    "blue": (50, 80, 210),
+    "white": (240, 240, 240),
+}
 
 
 class ShapePictures:
@@ -30,7 +35,11 @@ class ShapePictures:
                 color = str(rng.choice(list(PAINT)))
                 cx, cy = rng.integers(40, 216, 2)
                 size = (18, 30)[kind % 2]
-                near = np.maximum(abs(xx - cx), abs(yy - cy)) if kind < 2 else np.hypot(xx - cx, yy - cy)
+                near = (
+                    np.maximum(abs(xx - cx), abs(yy - cy))
+                    if kind < 2
+                    else np.hypot(xx - cx, yy - cy)
+                )
                 mask = (near < size) & (self.ids[i] == 0)
                 if mask.sum() < 300:
                     continue

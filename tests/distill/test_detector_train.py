@@ -7,9 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-
-torch = pytest.importorskip("torch")
-pytest.importorskip("transformers")
+import torch
 
 from edgetwin.distill.perception import depth_export, depth_train, detector_export, detector_train
 from edgetwin.distill.perception.depth_train import DepthRecipe, depth_loss

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -109,7 +108,8 @@ class TestWords:
             self.tokenizer().encode(["purple mug"])
 
     @pytest.mark.parametrize(
-        ("phrase", "problem"), [("", "a word"), (" ", "a word"), ("red red red red red", "at most 4")]
+        ("phrase", "problem"),
+        [("", "a word"), (" ", "a word"), ("red red red red red", "at most 4")],
     )
     def test_phrases_that_cannot_be_asked_for(self, phrase: str, problem: str) -> None:
         with pytest.raises(InputError, match=problem):
@@ -200,6 +200,17 @@ class TestDecode:
         assert together.labels == ("bowl",)
         assert len(together) == 1
 
+    def test_a_lone_patch_is_no_object(self) -> None:
+        # Two patches (scores .88 each) agree on one box, one patch alone stands for another.
+        three = boxes((0, 0, 10, 10), (0, 0, 10, 9), (50, 50, 60, 60))
+        seen = self.logits((2, 0, 0, 0, 0, 0, 0, 0), (2, 0, 0, 0, 0, 0, 0, 0), (3,) + (0,) * 7)
+        voting = replace(CONFIG, vote_iou=0.6)
+        assert len(decode(three, seen, self.QUERIES, voting)) == 2
+        found = decode(three, seen, self.QUERIES, replace(voting, min_support=1.5))
+        assert len(found) == 1
+        assert found.boxes_xyxy_n4[0].tolist() == pytest.approx([0, 0, 10, 9.5])
+        assert len(decode(three, seen, self.QUERIES, replace(voting, min_support=3))) == 0
+
     def test_nothing_and_limits(self) -> None:
         none = decode(boxes((0, 0, 1, 1)), self.logits((-5,) * 8), self.QUERIES, CONFIG)
         assert len(none) == 0
@@ -217,7 +228,7 @@ class TestDecode:
 
 
 @pytest.fixture(scope="module")
-def bundle_dir(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def bundle_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A bundle with an untrained OWLv2 of one layer, exported here."""
     pytest.importorskip("torch")
     import torch
@@ -230,7 +241,13 @@ def bundle_dir(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     torch.manual_seed(0)
     words = ("mug", "bowl", "red", "blue")
     config = embedded_detector_config(
-        len(words) + 4, image_size=64, width=32, layers=1, text_width=32, text_layers=1, text_length=6
+        len(words) + 4,
+        image_size=64,
+        width=32,
+        layers=1,
+        text_width=32,
+        text_layers=1,
+        text_length=6,
     )
     export_detector(Owlv2ForObjectDetection(config).eval(), folder)  # raises where parity fails
     (folder / "detector_tokenizer.json").write_text(json.dumps(word_level_json(words)))
@@ -241,7 +258,7 @@ def bundle_dir(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     }  # fmt: skip
     files = ["detector_image.onnx", "detector_text.onnx", "detector_tokenizer.json"]
     write_network_entry(folder, "detector", files, manifest)
-    yield folder
+    return folder
 
 
 class TestDetector:
