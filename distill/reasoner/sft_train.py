@@ -103,7 +103,7 @@ class Trainer:
         dtype = torch.bfloat16 if self.settings.bfloat16 else torch.float32
         total, count = packed_loss(self.model, batch, dtype, self.kernels)
         loss = total / count
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
         optimisers: tuple[torch.optim.Optimizer, ...] = (self.muon, self.adam)
         for optimiser in optimisers:
