@@ -24,6 +24,7 @@ from .detector import Detector
 from .domain import DomainWatch
 from .memory_bank import MemoryBank
 from .records import Detections, Masks
+from .repeats import RepeatLimits, shared_parts
 from .segmenter import Segmenter
 from .timing import StageTime, Timings
 from .tracker import Tracker, TrackerConfig
@@ -94,7 +95,7 @@ class PerceiverConfig:
     memories: int = 4
     scene_change: float = 14.0
     min_mask_score: float = 0.3
-    mask_overlap: float = 0.7
+    repeats: RepeatLimits = field(default_factory=RepeatLimits)
     max_side: int = 640
     tracker: TrackerConfig = field(default_factory=TrackerConfig)
 
@@ -302,17 +303,12 @@ class Perceiver:
         return float(np.abs(thumb - before).mean()) > self.config.scene_change
 
     def _distinct(self, found: Detections, masks: Masks) -> NDArray[np.int64]:
-        """Rows whose mask is good and is not mostly that of a surer detection."""
-        areas = masks.masks_nhw.sum(axis=(1, 2))
+        """Rows whose mask is good and that do not repeat a surer detection."""
+        good = masks.masks_nhw.any(axis=(1, 2)) & (masks.scores_n >= self.config.min_mask_score)
+        shared = shared_parts(found, masks)
+        limits = self.config.repeats
         kept: list[int] = []
         for i in np.argsort(-found.scores_n, kind="stable").tolist():
-            if areas[i] == 0 or masks.scores_n[i] < self.config.min_mask_score:
-                continue
-            mine = masks.masks_nhw[i]
-            if all(
-                np.count_nonzero(mine & masks.masks_nhw[k])
-                <= self.config.mask_overlap * (areas[i] + areas[k]) / (1 + self.config.mask_overlap)
-                for k in kept
-            ):
+            if good[i] and not any(shared[i, k] > limits.of(found, i, k) for k in kept):
                 kept.append(i)
         return np.array(kept, dtype=np.int64)
