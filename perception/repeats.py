@@ -57,4 +57,5 @@ def shared_parts(found: Detections, masks: Masks) -> NDArray[np.float64]:
         of_boxes = intersections(boxes, boxes) / np.minimum(areas[:, None], areas[None])
         same = np.array([[a == b for b in found.labels] for a in found.labels])
         parts = np.where(same, np.maximum(parts, of_boxes), parts)
+        np.fill_diagonal(parts, 0.0)
     return parts
