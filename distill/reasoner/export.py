@@ -77,7 +77,7 @@ def export(
     files = write_manifest(
         weights_dir,
         "edgetwin-embedded-reasoner",
-        words=sorted(words),
+        words=sorted(words) or None,
         plan_words=sorted(plan_words),
         config={"precision": precision, "max_tokens": 2048},
     )
