@@ -237,31 +237,44 @@ def decode(
     nouns, colors, pairs = nouns[rows], colors[rows], pairs[rows]
     kept = suppress(boxes, scores, nouns.argmax(axis=1), iou=config.nms_iou, inside=config.inside)
     if config.vote_iou > 0:
-        weights = np.where(box_iou(boxes[kept], boxes) >= config.vote_iou, scores[None], 0)
-        weights[np.arange(len(kept)), kept] = scores[kept]  # even a box without area votes
-        backed = weights.sum(axis=1) >= config.min_support
-        kept, weights = [k for k, ok in zip(kept, backed, strict=True) if ok], weights[backed]
-        if not kept:
-            return Detections.empty()
-        weights = (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
-        nouns, colors = weights @ nouns, weights @ colors
-        pairs = np.einsum("kp,pnc->knc", weights, pairs)
-        boxes = weights @ boxes
-    else:
-        nouns, colors, pairs, boxes = nouns[kept], colors[kept], pairs[kept], boxes[kept]
+        kept, weights = _votes(boxes, scores, kept, config)
+        nouns, colors, boxes = weights @ nouns, weights @ colors, weights @ boxes
+        pairs, scores = np.einsum("kp,pnc->knc", weights, pairs), scores[kept]
+        # Boxes of one object drift together when they are averaged: look once more.
+        best = nouns.argmax(axis=1)
+        kept = suppress(boxes, scores, best, iou=config.nms_iou, inside=config.inside)
+    if not kept:
+        return Detections.empty()
+    nouns, colors, pairs = nouns[kept], colors[kept], pairs[kept]
+    boxes, scores = boxes[kept], scores[kept]
     best = nouns.argmax(axis=1)
     label_scores = _sigmoid(nouns.max(axis=1))
     words, color_scores = _colors(colors, pairs, best, queries)
     limit = config.max_detections
     found = Detections(
         boxes_xyxy_n4=boxes.astype(np.float32),
-        scores_n=scores[kept].astype(np.float32),
+        scores_n=scores.astype(np.float32),
         labels=tuple(queries.nouns[int(i)] for i in best),
         colors=words,
         label_scores_n=label_scores,
         color_scores_n=color_scores,
     )
     return found if len(found) <= limit else found.take(range(limit))
+
+
+def _votes(
+    boxes_p4: NDArray[np.float32],
+    scores_p: NDArray[np.float32],
+    kept: list[int],
+    config: DetectorConfig,
+) -> tuple[list[int], NDArray[np.float32]]:
+    """Return the kept rows that enough candidates back, and each one's votes (K, P), sum 1."""
+    weights = np.where(box_iou(boxes_p4[kept], boxes_p4) >= config.vote_iou, scores_p[None], 0)
+    weights[np.arange(len(kept)), kept] = scores_p[kept]  # even a box without area votes
+    backed = weights.sum(axis=1) >= config.min_support
+    rows = [k for k, ok in zip(kept, backed, strict=True) if ok]
+    votes = weights[backed] / np.maximum(weights[backed].sum(axis=1, keepdims=True), 1e-9)
+    return rows, votes.astype(np.float32)
 
 
 def _colors(

@@ -200,6 +200,17 @@ class TestDecode:
         assert together.labels == ("bowl",)
         assert len(together) == 1
 
+    def test_boxes_that_drift_together_are_one(self) -> None:
+        # The outer two overlap by 40 / 160 (both kept), and each votes with the middle ones.
+        rows = boxes((0, 0, 10, 10), (2, 0, 12, 10), (4, 0, 14, 10), (6, 0, 16, 10))
+        seen = np.zeros((4, 8), np.float32)
+        seen[:, 0] = (3, 2, 2, 2.9)
+        voting = replace(CONFIG, vote_iou=0.4, nms_iou=0.45)
+        assert len(decode(rows, seen, self.QUERIES, replace(voting, vote_iou=0))) == 2
+        found = decode(rows, seen, self.QUERIES, voting)
+        assert len(found) == 1
+        assert found.scores_n[0] == pytest.approx(1 / (1 + np.exp(-3)))
+
     def test_a_lone_patch_is_no_object(self) -> None:
         # Two patches (scores .88 each) agree on one box, one patch alone stands for another.
         three = boxes((0, 0, 10, 10), (0, 0, 10, 9), (50, 50, 60, 60))
