@@ -1,10 +1,11 @@
 """OWLv2 around its graphs: words to queries, picture to boxes, nouns and colours.
 
 Every noun is asked for alone, every colour alone, and every colour with every noun
-("red mug"), all in one call of the image graph: 16 nouns and 8 colours are 152 queries,
-which cost 0.3 of the graph's 6 ms. A noun is then the best of the noun queries, and a
-colour the best sum of its own query and its query with that noun; the colour's own query
-is what carries over to pairs never seen together.
+("red mug"), all in one call of the image graph. 16 nouns and 8 colours are 152 queries,
+which take 6.9 ms where the nouns alone take 6.8 (one thread), so nothing is gained by asking
+for less. A noun is the best of the noun queries, a colour the best sum of its own query and
+its query with that noun. With the embedded network either one alone names as many colours
+right (all of 1,600 on validation pictures); checkpoints differ in which they answer well.
 """
 
 from __future__ import annotations
