@@ -99,8 +99,9 @@ def export(
             f"expected {_WEIGHTS} to hold the exported weights, got a difference of {worst:.3g}; "
             "the configuration did not survive the file, report it"
         )
+    about_memory = {"memory": (Path(work_dir) / "state_memory.safetensors").exists()}
     return write_network_entry(
-        folder, "segmenter", (*files, _WEIGHTS, _CARD), segmenter_manifest(model)
+        folder, "segmenter", (*files, _WEIGHTS, _CARD), segmenter_manifest(model) | about_memory
     )
 
 
@@ -149,7 +150,7 @@ def _card(model: Sam2VideoModel, curve: list[dict[str, float]]) -> str:
                 },
             ),
         ]
-    visits = int(images.get("visits", 0))
+    visits = int(max((r.get("visits", 0) for r in curve), default=0))
     lines += [
         "",
         f"Prompts seen in training: {visits}. Licence: Apache-2.0. It knows simulated tables; on real"

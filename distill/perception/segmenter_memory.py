@@ -54,9 +54,9 @@ def fit_memory(
     budget: Budget,
     *,
     seed: int = 0,
-    validate_every_s: float = 150.0,
+    validate_every_s: float = 240.0,
     save_every_s: float = 60.0,
-    validate_clips: int = 25,
+    validate_clips: int = 8,
 ) -> dict[str, float]:
     """Run or resume the memory part; ``state_memory.safetensors`` is its checkpoint."""
     optimiser = torch.optim.AdamW(_groups(model), betas=(0.9, 0.98), weight_decay=0.01)
@@ -89,7 +89,7 @@ def fit_memory(
     average.copy_to(model)
     if held_out is None:
         return {}
-    scores = evaluate_clips(model, held_out, limit=60)
+    scores = evaluate_clips(model, held_out, limit=40)
     curve.add({"phase": 3, "step": step, "seconds": budget.tick()} | scores)
     return scores
 

@@ -99,9 +99,12 @@ def train(
     if clips.is_dir():
         budget = Budget(minutes=minutes * (1 - share), flat=0.3)
         scores |= train_memory(model, clips, val_clips, work, budget, seed=seed)
-        scores |= evaluate_images(
+        model.eval()
+        after = evaluate_images(
             model, open_images(Path(val_dir)), limit=200, mean=SAM2_MEAN, std=SAM2_STD
         )
+        Curve(work / "curve.jsonl").add({"phase": 4, **after})
+        scores |= after
     return scores
 
 
