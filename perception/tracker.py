@@ -29,8 +29,8 @@ class TrackerConfig:
     Scores are the detector's; times are seconds; fractions are of the frame's diagonal.
     """
 
-    start_score: float = 0.35  # a detection above this may begin a new object
-    first_score: float = 0.45  # at the stream's start, which asks for no confirmation
+    start_score: float = 0.4  # a detection above this may begin a new object
+    first_score: float = 0.5  # at the stream's start, which asks for no confirmation
     settle_s: float = 0.3  # how long the start lasts: what it overlooks would seem to appear
     sure_score: float = 0.6  # a young object above this is hidden, not doubted, when missed
     max_cost: float = 0.85  # of a visible object's match
