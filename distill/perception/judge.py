@@ -7,6 +7,7 @@ training run's own scores: graph, post-processing and thresholds are included.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from ...perception.bundle import Bundle, FrameStatistics
 from ...perception.depth import DepthEstimator
 from ...perception.detector import Detector
 from ...perception.domain import fit_statistics
+from ...perception.perceiver import PerceiverConfig
 from ...perception.segmenter import Segmenter
 from ..sim.shards import Shards
 
@@ -77,9 +79,14 @@ def judge_depth(bundle: Bundle, pictures: Shards, limit: int) -> float:
 def measure_statistics(bundle: Bundle, train: Shards, val: Shards, limit: int) -> FrameStatistics:
     """Return what the bundle's training pictures look like, for the warning of foreign video.
 
-    The least usual confidence is .8 of the 5th percentile over held-out pictures.
+    Detections are taken with the perceiver's thresholds. The least usual confidence is .8 of the 5th percentile over held-out pictures.
     """
-    detector = Detector(bundle)
+    detector, policy = Detector(bundle), PerceiverConfig()
+    detector.config = replace(
+        detector.config,
+        score_threshold=min(detector.config.score_threshold, policy.detector_score),
+        min_support=min(detector.config.min_support, policy.detector_support),
+    )
     sure = []
     for row, _ in _rows(val, limit):
         found = detector.detect(np.ascontiguousarray(val.rgb[row]))
