@@ -9,6 +9,7 @@ chunks ahead; a reader follows them in order and goes round when there are no mo
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -65,7 +66,7 @@ def pieces(item: Question) -> list[tuple[str, bool]]:
 def write(path: Path, examples: Sequence[Example]) -> None:
     """Write one chunk; it appears under its name only when it is complete."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".part")
+    partial = path.with_suffix(f".{os.getpid()}.part")  # two producers must not meet
     with partial.open("w", encoding="utf-8") as file:
         for example in examples:
             file.write(json.dumps(asdict(example), separators=(",", ":")) + "\n")
