@@ -53,35 +53,44 @@ def score_question(
 
 
 def end_to_end_tables(scored: Sequence[Scored], where: str) -> list[Table]:
-    """J and F per category and level, the paper's 0.6B figures beside them."""
-    rows: list[tuple[str | int | float | None, ...]] = []
-    for level in (1, 2, 3, 4):
-        chosen = [s for s in scored if s.question.level == level]
-        cells: list[str | int | float | None] = [f"level {level}", len(chosen)]
-        for category in CATEGORIES:
-            part = [s for s in chosen if s.question.category == category]
-            cells += [_mean([s.j for s in part]), _mean([s.f for s in part])]
-        cells += [_mean([s.j for s in chosen]), _mean([s.f for s in chosen])]
-        paper = PAPER_0_6B.get(level)
-        rows.append((*cells, *(paper if paper else (None, None))))
-    cells = ["all", len(scored)]
-    for category in CATEGORIES:
-        part = [s for s in scored if s.question.category == category]
-        cells += [_mean([s.j for s in part]), _mean([s.f for s in part])]
-    cells += [_mean([s.j for s in scored]), _mean([s.f for s in scored])]
-    rows.append((*cells, None, None))
-    columns: tuple[str, ...] = ("questions", "count")
-    for category in CATEGORIES:
-        columns += (f"{category} J", "F")
-    note = "paper: FastReasonSeg-0.6B on JiTBench, another benchmark with other videos"
+    """Mean J and mean F by level and category, the paper's 0.6B figures beside them."""
+    js, fs = [s.j for s in scored], [s.f for s in scored]
     return [
-        Table(
-            f"Pixels to masks, {where}",
-            (*columns, "mean J", "F", "paper 0.6B J", "F"),
-            tuple(rows),
-            (note,),
-        )
+        _table("J", scored, js, {level: paper[0] for level, paper in PAPER_0_6B.items()}, where),
+        _table("F", scored, fs, {level: paper[1] for level, paper in PAPER_0_6B.items()}, where),
     ]
+
+
+def _table(
+    name: str,
+    scored: Sequence[Scored],
+    values: Sequence[float],
+    paper: dict[int, float],
+    where: str,
+) -> Table:
+    rows: list[tuple[str | int | float | None, ...]] = []
+    for level in (1, 2, 3, 4, None):
+        chosen = [
+            (s.question.category, value)
+            for s, value in zip(scored, values, strict=True)
+            if level in (None, s.question.level)
+        ]
+        parts = [_mean([v for kind, v in chosen if kind == category]) for category in CATEGORIES]
+        rows.append(
+            (
+                f"level {level}" if level else "all",
+                len(chosen),
+                *parts,
+                _mean([v for _, v in chosen]),
+                paper.get(level) if level else None,
+            )
+        )
+    return Table(
+        f"Pixels to masks, mean {name}, {where}",
+        ("questions", "count", *CATEGORIES, "all", "paper 0.6B"),
+        tuple(rows),
+        ("paper: FastReasonSeg-0.6B on JiTBench, another benchmark with other videos",),
+    )
 
 
 def _mean(values: Sequence[float]) -> float | None:

@@ -132,11 +132,11 @@ def test_end_to_end_table_means_per_level() -> None:
     truth = window({1: (0, 0, 8, 8)})
     half = score_question(question((1,), level=1), [1], window({1: (0, 0, 8, 4)}), truth)
     full = score_question(question((1,), level=1), [1], truth, truth)
-    (table,) = end_to_end_tables([half, full], "here")
-    level_1 = dict(zip(table.columns[:3], table.rows[0][:3], strict=True))
-    assert level_1 == {"questions": "level 1", "count": 2, "semantic J": 0.75}
-    assert table.rows[0][-2:] == (0.760, 0.768)
-    assert table.rows[1][2] is None
+    table_j, table_f = end_to_end_tables([half, full], "here")
+    assert table_j.rows[0] == ("level 1", 2, 0.75, None, None, 0.75, 0.760)
+    assert table_j.rows[1][1:5] == (0, None, None, None)
+    assert table_j.rows[-1] == ("all", 2, 0.75, None, None, 0.75, None)
+    assert table_f.rows[0][-1] == 0.768
 
 
 def test_tables_print_and_refuse_ragged_rows(tmp_path: Path) -> None:
