@@ -20,7 +20,7 @@ WORKERS ?= 2
 run: $(DEVICE)
 	@$(BIN)/edgetwin run examples/affordance.mp4 -q "What could I cut paper with?" -o $(OUT)/affordance
 	@echo
-	@$(BIN)/edgetwin run examples/spatial.mp4 -q "What is in the yellow pan?" -o $(OUT)/spatial
+	@$(BIN)/edgetwin run examples/spatial.mp4 -q "What is left of the blue glass?" -o $(OUT)/spatial
 	@echo
 	@$(BIN)/edgetwin run examples/temporal.mp4 -q "Which object came in during the video?" -o $(OUT)/temporal
 	@echo

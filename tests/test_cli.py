@@ -17,6 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import cv2
+import numpy as np
 import pytest
 
 from edgetwin.perception.bundle import embedded_dir
@@ -27,7 +28,7 @@ from .deploy.scenes import picture, write_clip
 
 ROOT = Path(__file__).parents[1]
 CLIP = ROOT / "examples" / "spatial.mp4"
-QUESTION = "What is in the yellow pan?"
+QUESTION = "What is left of the blue glass?"
 
 embedded = pytest.mark.skipif(
     not (embedded_dir() / "manifest.json").is_file() or not (EMBEDDED / "manifest.json").is_file(),
@@ -157,7 +158,7 @@ def test_a_question_about_something_unknown_is_answered_plainly(tmp_path: Path) 
 @embedded
 def test_a_full_disk_is_told_and_what_was_computed_is_kept(tmp_path: Path) -> None:
     def small_files() -> None:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (30_000, 30_000))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, 60_000))
 
     out = tmp_path / "o"
     got = edgetwin("run", CLIP, "-q", QUESTION, "-o", out, before=small_files)
@@ -215,7 +216,12 @@ def test_a_picture_and_a_folder_of_frames_are_sources_too(tmp_path: Path) -> Non
 
 @embedded
 def test_a_foreign_video_gets_a_warning_in_one_line(tmp_path: Path) -> None:
-    clip = write_clip(tmp_path / "squares.mp4", 8)
+    rng = np.random.default_rng(0)  # coloured noise: like no table that was ever rendered
+    clip = tmp_path / "noise"
+    clip.mkdir()
+    for step in range(2):
+        noise = rng.integers(0, 256, (128, 128, 3), dtype=np.uint8)
+        cv2.imwrite(str(clip / f"{step}.png"), noise)
     got = edgetwin("run", clip, "-q", QUESTION, "-o", tmp_path / "o")
     assert got.returncode == 0, got.stderr
     warnings = [line for line in got.stderr.splitlines() if "simulated tabletop" in line]
