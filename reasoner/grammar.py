@@ -19,7 +19,8 @@ from ..twin.tools.base import MAX_STEPS
 
 __all__ = ["build_grammar"]
 
-_MAX_REASON = 400  # characters of a rationale; a small model that loops is stopped here
+_MAX_REASON = 160  # characters of a rationale; a small model that loops is stopped here
+_MAX_IDS = 12  # of a list written out, for the same reason; longer ones are references
 _MAX_NUMBER = 3  # digits of a whole number argument
 
 
@@ -49,7 +50,8 @@ def build_grammar(
         'answer: reason? "<answer>" body "</answer>"',
         'reason: "<reason>" REASON "</reason>"',
         f"REASON: /[^<>\\n]{{0,{_MAX_REASON}}}/",
-        f'body: "none" | /\\$[1-{steps}]/' + (' | "[" id ("," id)* "]"' if ids else ""),
+        f'body: "none" | /\\$[1-{steps}]/'
+        + (f' | "[" id ("," id){{0,{_MAX_IDS - 1}}} "]"' if ids else ""),
         f"NUMBER: /[1-9][0-9]{{0,{_MAX_NUMBER - 1}}}/",
         f"id: {_choice(str(i) for i in sorted(set(ids)))}" if ids else "",
         f"WORD: {_choice(_quoted(w) for w in _unique(words))}",
@@ -58,10 +60,11 @@ def build_grammar(
     for k in range(1, steps + 1):
         if k > 1:
             lines.append(
-                f'ids_{k}: /"\\$[1-{k - 1}]"/' + (' | "[" id ("," id)* "]"' if ids else "")
+                f'ids_{k}: /"\\$[1-{k - 1}]"/'
+                + (f' | "[" id ("," id){{0,{_MAX_IDS - 1}}} "]"' if ids else "")
             )
         elif ids:
-            lines.append('ids_1: "[" id ("," id)* "]"')
+            lines.append(f'ids_1: "[" id ("," id){{0,{_MAX_IDS - 1}}} "]"')
     for k in range(1, steps + 1):
         usable = [_call(schema, k, bool(ids) or k > 1) for schema in schemas]
         lines.append(f"step_{k}: {' | '.join(call for call in usable if call)}")

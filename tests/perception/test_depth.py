@@ -24,7 +24,9 @@ MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
         (37, 1000, (14, 518)),  # never below one patch
     ],
 )
-def test_sizes_of_the_published_preprocessing(height: int, width: int, want: tuple[int, int]) -> None:
+def test_sizes_of_the_published_preprocessing(
+    height: int, width: int, want: tuple[int, int]
+) -> None:
     config = DepthConfig(518, MEAN, STD, fit="keep_aspect")
     assert input_size(height, width, config) == want
     processor = pytest.importorskip("transformers.models.dpt.image_processing_pil_dpt")
@@ -62,7 +64,9 @@ def bundle_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("bundle")
     torch.manual_seed(0)
     config = embedded_depth_config(image_size=56, width=32, layers=4, fusion=8)
-    export_depth(DepthAnythingForDepthEstimation(config).eval(), folder)  # raises where parity fails
+    export_depth(
+        DepthAnythingForDepthEstimation(config).eval(), folder
+    )  # raises where parity fails
     write_network_entry(
         folder, "depth", ["depth.onnx"], {"image_size": 56, "mean": list(MEAN), "std": list(STD)}
     )
