@@ -26,7 +26,7 @@ def test_deterministic_and_ordered() -> None:
     lines = dict(line.split(": ", 1) for line in text.splitlines() if ": " in line)
     assert lines["start"] == "plan | answer"
     assert lines["id"] == '"1" | "12"'
-    assert lines["ids_1"] == '"[" id ("," id)* "]"'
+    assert lines["ids_1"] == '"[" id ("," id){0,11} "]"'
     assert lines["ids_3"].startswith('/"\\$[1-2]"/')
     assert "step_9" not in text
 
