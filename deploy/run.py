@@ -279,6 +279,8 @@ def answer_text(answer: dict[str, Any]) -> str:
         " ".join(f"#{o['id']} {o['attributes'].get('color', '')} {o['label']}".split())
         for o in answer["objects"]
     ]
+    if not names and answer["status"] == "partial":
+        return f"no answer: {answer.get('message', '')}"
     return ", ".join(names) if names else "nothing that was seen fits"
 
 
