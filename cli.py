@@ -280,6 +280,8 @@ def _print_report(report: Any) -> None:
             f"A  {answer_text(answer)}   ({answer['status']}, {answer['ms']['reason']:.0f} ms, "
             f"{tokens.get('rationale', 0)} reasoning tokens)"
         )
+        if answer.get("message"):
+            print(f"   {answer['message']}")
     frames = max(1, report.frames)
     per_frame = [
         f"{name} {ms / frames:.1f}"

@@ -153,6 +153,8 @@ def test_a_question_about_something_unknown_is_answered_plainly(tmp_path: Path) 
     got = edgetwin("run", CLIP, "-q", "Where is the helicopter?", "-o", tmp_path / "o", "--json")
     assert got.returncode == 0, got.stderr
     assert "helicopter" in json.loads(got.stdout)["message"]
+    got = edgetwin("run", CLIP, "-q", "Where is the helicopter?", "-o", tmp_path / "o")
+    assert "does not know: helicopter" in got.stdout
 
 
 @embedded
