@@ -24,6 +24,7 @@ from .segmenter_loss import Features, Predictions, decode, mask_loss
 __all__ = ["fit_memory", "sequence_loss", "train_memory"]
 
 RATE, DECODER_RATE, WARMUP = 1e-3, 3e-4, 20
+SHORT, LONG, LONG_FROM = 4, 7, 0.5  # frames of a sequence, and when the long ones begin
 _MIX = PromptMix(box=0.8, point=0.15, both=0.05)
 
 
@@ -71,7 +72,10 @@ def fit_memory(
     while budget.share(step) < 1.0:
         rng = np.random.default_rng((seed, step, 3))
         # New clips come in step by step, so that a short run spends its time on learning.
-        sequence = draw_sequence(clips, rng, within=40 + 2 * step)
+        # Long unrolls cost in proportion and teach what short ones cannot: not to drift.
+        frames = clips.rgb.shape[1]
+        length = min(frames, SHORT if budget.share(step) < LONG_FROM else LONG)
+        sequence = draw_sequence(clips, rng, length=length, within=40 + 2 * step)
         if sequence is not None:
             running = 0.98 * running + 0.02 * _update(
                 model, pool, sequence, rng, optimiser, budget, step
