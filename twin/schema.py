@@ -4,11 +4,15 @@ A :class:`FrameTwin` is one frame: every known object keyed by its id. Pixel coo
 have their origin at the top left corner of the frame, x right and y down; boxes are
 ``(x0, y0, x1, y1)`` with exclusive right and bottom edges; camera coordinates are metres,
 x right, y down, z forward.
+
+Records are written in version 2. Version 1, which is the same without ``extent_m``, is read
+wherever records are read (window, store, JSON lines) and becomes version 2 with ``extent_m``
+None; any other version is refused.
 """
 
 from __future__ import annotations
 
-from typing import Annotated, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -22,7 +26,7 @@ __all__ = [
     "State",
 ]
 
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
 
 _MAX_ID = 2**31 - 1
 _MAX_COUNT = 2**53 - 1  # what JSON numbers and SQLite both carry exactly
@@ -70,6 +74,10 @@ class ObjectTwin(_Record):
 
     While ``state`` is ``"visible"`` the mask, box, centroid and depth are of this frame;
     otherwise they are the last ones seen and ``mask`` is None.
+
+    ``centroid_m`` (x, y, z) is the mask's centroid at its median depth; ``extent_m`` (width,
+    height, depth) the sides of the axis-aligned box, in camera axes, around what is seen of
+    the object. Both are metres and None where depth is relative or the camera unknown.
     """
 
     id: Annotated[int, Field(ge=1, le=_MAX_ID)]
@@ -84,6 +92,7 @@ class ObjectTwin(_Record):
     mean_depth: Finite | None = None
     depth_stats: DepthStats | None = None
     centroid_m: tuple[Finite, Finite, Finite] | None = None
+    extent_m: tuple[NonNegative, NonNegative, NonNegative] | None = None
     velocity: tuple[Finite, Finite] = (0.0, 0.0)
     first_seen: NonNegative
     last_seen: NonNegative
@@ -107,7 +116,7 @@ class FrameTwin(_Record):
     seconds on the same clock as ``timestamp_s``.
     """
 
-    schema_version: Literal[1] = SCHEMA_VERSION
+    schema_version: Literal[2] = SCHEMA_VERSION
     source_id: str = "source"
     index: Annotated[int, Field(ge=0, le=_MAX_COUNT)]
     timestamp_s: NonNegative
@@ -115,6 +124,14 @@ class FrameTwin(_Record):
     height: Annotated[int, Field(ge=1, le=_MAX_SIDE)]
     intrinsics: Intrinsics | None = None
     objects: dict[int, ObjectTwin] = Field(default_factory=dict)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_version_1(cls, value: Any) -> Any:
+        """Take a record of version 1 as what it is in version 2."""
+        if isinstance(value, dict) and value.get("schema_version") == 1:
+            return {**value, "schema_version": SCHEMA_VERSION}
+        return value
 
     @model_validator(mode="after")
     def _keys_are_ids(self) -> FrameTwin:

@@ -3,7 +3,8 @@
 ``render=True`` reads masks, ids and depth from the renderer. ``render=False`` fills the convex
 hulls of projected parts, far to near, which is close (see the tests) and needs no renderer.
 
-Not covered: reflections and shadows are not part of objects; ``confidence`` is always 1.
+Not covered: reflections and shadows are not part of objects; ``confidence`` is always 1;
+without the renderer ``extent_m`` is None.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 
 from ...twin import mask as rle
 from ...twin.errors import InputError
+from ...twin.geometry import back_project_pixels, point_extents
 from ...twin.schema import DepthStats, FrameTwin, Intrinsics, ObjectTwin, Rle, State
 from ...twin.window import TwinWindow
 from .camera import focal_px
@@ -53,6 +55,7 @@ class _Sight:
     depth: DepthStats | None = None
     mean_depth: float = 0.0
     mask: Rle | None = None
+    extent: tuple[float, float, float] | None = None
 
 
 def intrinsics(size: int = SIZE) -> Intrinsics:
@@ -145,6 +148,7 @@ def _record(
         mean_depth=sight.mean_depth,
         depth_stats=sight.depth,
         centroid_m=((x - camera.cx) / camera.fx * z, (y - camera.cy) / camera.fy * z, z),
+        extent_m=sight.extent,
         velocity=velocity,
         first_seen=t if last is None else last.first_seen,
         last_seen=t,
@@ -161,6 +165,13 @@ def _centre(mask_hw: NDArray[np.bool_], area: int) -> tuple[float, float]:
     columns, rows = mask_hw.sum(0), mask_hw.sum(1)
     x = float(columns @ np.arange(mask_hw.shape[1])) / area + 0.5
     return x, float(rows @ np.arange(mask_hw.shape[0])) / area + 0.5
+
+
+def _extent(mask_hw: NDArray[np.bool_], depth_m_n: Floats) -> tuple[float, float, float]:
+    """Sides in metres of the visible part's box in camera axes, as perception measures it."""
+    rows, columns = np.nonzero(mask_hw)
+    pixels = np.stack([columns + 0.5, rows + 0.5], axis=1)
+    return point_extents(back_project_pixels(pixels, depth_m_n, intrinsics(SIZE)))
 
 
 def _rendered(world: World, t: float) -> dict[int, _Sight]:
@@ -202,6 +213,7 @@ def _rendered(world: World, t: float) -> dict[int, _Sight]:
             stats,
             float(depth.mean()),
             rle.encode(mask),
+            _extent(mask, depth),
         )
     return sights
 

@@ -83,6 +83,7 @@ def test_records_agree_with_their_masks(
 ) -> None:
     frames, _, world = pairs[0]
     shot = scene_for("cell", world.set_index).render(world, frames[3].timestamp_s)
+    ratios: list[float] = []
     for number, thing in frames[3].objects.items():
         if thing.state != "visible":
             continue
@@ -98,9 +99,18 @@ def test_records_agree_with_their_masks(
         assert thing.mean_depth == pytest.approx(shot.depth_hw[mask].mean(), abs=1e-4)
         stats = thing.depth_stats
         assert stats.min <= stats.p5 <= stats.p50 <= stats.p95 <= stats.max
+        assert thing.extent_m is not None
+        assert stats.p95 - stats.p5 <= thing.extent_m[2]
+        # What is seen is never larger than the whole object, whose corners are known.
+        position, turn = world.objects[number - 1].pose(frames[3].timestamp_s)
+        corners = np.concatenate(world.objects[number - 1].shape.hulls) @ turn.T + position
+        whole = np.ptp(corners @ world.view.pose(frames[3].timestamp_s)[1], axis=0)
+        assert (np.array(thing.extent_m) < whole + 0.003).all()
+        ratios.append(thing.extent_m[0] / whole[0])
         x, y, z = thing.centroid_m
         back = (x / z * intrinsics().fx + 128, y / z * intrinsics().fy + 128)
         assert back == pytest.approx(thing.centroid)
+    assert max(ratios) > 0.85  # what nothing hides is seen in its whole width
 
 
 def test_the_sketch_agrees_with_the_rendering(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 
 from edgetwin.twin import geometry as g
@@ -35,6 +36,26 @@ def test_back_projection_and_its_inverse() -> None:
 def test_sizes_in_metres() -> None:
     assert g.extents_m((10, 10, 50, 30), 0.5, CAMERA) == (0.1, 0.1)
     assert g.distance((0, 0, 0), (1, 2, 2)) == 3
+
+
+def test_many_pixels_at_once() -> None:
+    pixels = np.array([[228, 14], [128, 64]])
+    got = g.back_project_pixels(pixels, np.array([2.0, 0.5]), CAMERA)
+    assert got.tolist() == [[1.0, -1.0, 2.0], [0.0, 0.0, 0.5]]
+    assert g.back_project_pixels(np.zeros((0, 2)), np.zeros(0), CAMERA).shape == (0, 3)
+
+
+def test_sides_of_the_box_around_points() -> None:
+    # 101 points per axis at 0, 1, ..., 100 mm: one percent at each end is one millimetre.
+    axis = np.arange(101) / 1000
+    points = np.stack([axis, 2 * axis, np.full(101, 0.5)], axis=1)
+    assert g.point_extents(points) == pytest.approx((0.098, 0.196, 0))
+    points[7] = (9, -9, 30)  # one wrong pixel of a hundred does not count
+    assert g.point_extents(points) == pytest.approx((0.098, 0.196, 0), abs=0.004)
+    assert g.point_extents(np.array([[1, 2, 3]])) == (0, 0, 0)
+    for wrong in (np.zeros((0, 3)), np.zeros((4, 2)), np.zeros(3)):
+        with pytest.raises(InputError, match="at least one point"):
+            g.point_extents(wrong)
 
 
 def test_intrinsics_from_a_field_of_view() -> None:

@@ -60,7 +60,7 @@ def test_a_broken_line_in_the_middle_is_an_error_with_its_number(tmp_path: Path)
         ("[" * 100_000, "nested too deeply"),
         ('{"index": ' + "9" * 5000 + "}", "as JSON"),
         ('{"index": 0, "timestamp_s": 0, "width": 1, "height": 0}', "at height"),
-        (FRAMES[0].model_dump_json().replace('"schema_version":1', '"schema_version":2'), "schema"),
+        (FRAMES[0].model_dump_json().replace('"schema_version":2', '"schema_version":3'), "schema"),
     ],
 )
 def test_text_from_outside(text: str, message: str) -> None:

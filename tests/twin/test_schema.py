@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -16,13 +17,20 @@ from pydantic import ValidationError
 from edgetwin.twin import schema_json
 from edgetwin.twin.errors import InputError, SchemaError
 from edgetwin.twin.frame import Frame
+from edgetwin.twin.jsonl import read_frames
 from edgetwin.twin.schema import SCHEMA_VERSION, FrameTwin, ObjectTwin, Rle
+from edgetwin.twin.store import TwinStore
+from edgetwin.twin.text import describe
+from edgetwin.twin.window import TwinWindow
 
 from .build import frame, obj
 
 # One entry per published version, never edited: a changed record needs a new version.
 # Renew the file with `python -m edgetwin.twin.schema_json --write`.
-VERSIONS = {1: "4abcf24a5de9a85aa14d6819fee9c3d5269cfcfd4d3636a36ff0bba63f5ee86d"}
+VERSIONS = {
+    1: "4abcf24a5de9a85aa14d6819fee9c3d5269cfcfd4d3636a36ff0bba63f5ee86d",
+    2: "547d045debc37f9606cf4c8d7ba0edbeecd523a9aeb00a44192947c4a7ee6881",
+}
 
 
 def test_the_committed_schema_is_the_generated_one() -> None:
@@ -42,7 +50,7 @@ def test_writing_refuses_an_unversioned_change(tmp_path: Path) -> None:
     old = json.loads(path.read_text())
     del old["properties"]["source_id"]
     path.write_text(json.dumps(old))
-    with pytest.raises(SchemaError, match="expected a SCHEMA_VERSION over 1"):
+    with pytest.raises(SchemaError, match="expected a SCHEMA_VERSION over 2"):
         schema_json.write(path)
     assert schema_json.write(path, same_version=True)
     path.write_text(json.dumps(old | {"version": 0}))
@@ -61,7 +69,13 @@ def test_written_frames_satisfy_the_schema() -> None:
     item = frame(
         3,
         [
-            obj(1, z=0.5, mask=Rle(size=(256, 256), counts="0"), centroid_m=(0.1, 0.2, 0.5)),
+            obj(
+                1,
+                z=0.5,
+                mask=Rle(size=(256, 256), counts="0"),
+                centroid_m=(0.1, 0.2, 0.5),
+                extent_m=(0.1, 0.05, 0.02),
+            ),
             obj(2, state="left", attributes={"color": "red"}),
         ],
         intrinsics={"fx": 300, "fy": 300, "cx": 128, "cy": 128},
@@ -86,11 +100,64 @@ def test_written_frames_satisfy_the_schema() -> None:
         {"first_seen": 3.0, "last_seen": 2.0},
         {"state": "gone"},
         {"extra": 1},
+        {"extent_m": (0.1, 0.1)},
+        {"extent_m": (0.1, -0.1, 0.1)},
+        {"extent_m": (0.1, float("inf"), 0.1)},
     ],
 )
 def test_a_record_that_cannot_be_is_refused(change: dict[str, object]) -> None:
     with pytest.raises(ValidationError):
         ObjectTwin.model_validate(obj(1).model_dump() | change)
+
+
+def old_record(**more: object) -> dict[str, object]:
+    """A frame as version 1 wrote it: the bytes of a release, not what this version makes."""
+    return json.loads(VERSION_1) | more
+
+
+VERSION_1 = (
+    '{"schema_version":1,"source_id":"sim:cell:1000000","index":0,"timestamp_s":0.0,"width":256,'
+    '"height":256,"intrinsics":{"fx":309.0,"fy":309.0,"cx":128.0,"cy":128.0},"objects":{"1":'
+    '{"id":1,"semantic_label":"box","attributes":{"color":"orange"},"confidence":1.0,'
+    '"state":"visible","mask":null,"box_xyxy":[77.0,50.0,129.0,103.0],"centroid":[103.5,76.0],'
+    '"area":1880,"mean_depth":0.875,"depth_stats":{"unit":"m","variance":0.0005,"min":0.84,'
+    '"max":0.956,"p5":0.854,"p50":0.875,"p95":0.923},"centroid_m":[-0.07,-0.149,0.875],'
+    '"velocity":[0.0,0.0],"first_seen":0.0,"last_seen":0.0}}}'
+)
+
+
+def test_version_1_is_read_everywhere_and_written_as_version_2(tmp_path: Path) -> None:
+    lines = tmp_path / "old.jsonl"
+    lines.write_text(VERSION_1 + "\n")
+    (read,) = read_frames(lines)
+    assert read.schema_version == 2
+    assert read.objects[1].extent_m is None
+    assert read.objects[1].centroid_m == (-0.07, -0.149, 0.875)
+    assert describe(TwinWindow([read])) == (
+        "frame 256x256\n1 orange box x104 y76 w52 h53 z88\ntime 0.0\n"
+    )
+    again = json.loads(read.model_dump_json())
+    jsonschema.Draft202012Validator(schema_json.committed()).validate(again)
+    new = again["objects"]["1"]
+    assert new.pop("extent_m") is None
+    assert again == old_record(schema_version=2)
+
+    path = tmp_path / "old.db"
+    with TwinStore(path) as store:
+        store.append(read)
+    db = sqlite3.connect(path)
+    db.execute("UPDATE frames SET record = ?", (VERSION_1,))
+    db.commit()
+    db.close()
+    with TwinStore(path) as store:
+        assert list(store.frames()) == [read]
+        assert store.window().last == read
+
+
+@pytest.mark.parametrize("version", [0, 3, "1", None])
+def test_other_versions_are_refused(version: object) -> None:
+    with pytest.raises(ValidationError, match="schema_version"):
+        FrameTwin.model_validate(old_record(schema_version=version))
 
 
 def test_objects_are_keyed_by_their_id() -> None:

@@ -218,7 +218,7 @@ def test_a_newer_record_is_a_schema_error(tmp_path: Path) -> None:
     with TwinStore(path) as store:
         store.append(some(0))
     db = sqlite3.connect(path)
-    db.execute("UPDATE frames SET record = json_set(record, '$.schema_version', 2)")
+    db.execute("UPDATE frames SET record = json_set(record, '$.schema_version', 3)")
     db.commit()
     db.close()
     with TwinStore(path) as store, pytest.raises(SchemaError, match=r"row 1 with .*schema_version"):
