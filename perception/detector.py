@@ -6,103 +6,39 @@ which take 6.9 ms where the nouns alone take 6.8 (one thread), so nothing is gai
 for less. A noun is the best of the noun queries, a colour the best sum of its own query and
 its query with that noun. With the embedded network either one alone names as many colours
 right (all of 1,600 on validation pictures); checkpoints differ in which they answer well.
+
+A picture is looked at once (:meth:`Detector.look`) and then read as often as wanted: for the
+objects of a vocabulary (:meth:`Detector.read`), or for the names of regions that somebody
+else found (:meth:`Detector.label_regions`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..twin.errors import InputError, ModelError
-from .boxes import box_iou, from_square, suppress, to_square
+from ..twin.errors import InputError
+from .boxes import from_square, to_square
 from .bundle import Bundle
+from .detector_decode import (
+    DetectorConfig,
+    PatchView,
+    Queries,
+    best_colors,
+    decode,
+    sigmoid,
+)
 from .query_words import QueryTokenizer
 from .records import Detections
+from .regions import UNSURE, RegionLabels, patch_weights
 
-__all__ = ["Detector", "DetectorConfig", "Queries", "decode", "normalise"]
+__all__ = ["Detector", "DetectorConfig", "PatchView", "Queries", "decode", "normalise"]
 
 _MAX_VOCABULARIES = 16  # cached text embeddings: one per vocabulary in use, oldest dropped
-
-
-@dataclass(frozen=True, slots=True)
-class DetectorConfig:
-    """The detector's entry in a bundle's manifest.
-
-    ``mean``, ``std`` and ``pad_value`` are the checkpoint's pixel statistics (0–1 scale).
-    ``nouns`` and ``colors`` are what it was trained on; empty for an open vocabulary.
-    ``template`` wraps every phrase ("a photo of a {}"). ``vote_iou`` (0 = off) merges the
-    evidence of candidates that overlap a kept box by at least that much; ``min_support`` is
-    the sum of scores that those must reach (a lone odd patch is no object). ``nms_iou`` and
-    ``inside`` are those of :func:`~edgetwin.perception.boxes.suppress`.
-    """
-
-    image_size: int
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
-    nouns: tuple[str, ...] = ()
-    colors: tuple[str, ...] = ()
-    pad_value: float = 0.0
-    template: str = "{}"
-    max_tokens: int = 16
-    score_threshold: float = 0.3
-    nms_iou: float = 0.5
-    inside: float = 0.85
-    vote_iou: float = 0.0
-    min_support: float = 0.0
-    max_detections: int = 32
-
-    @classmethod
-    def from_manifest(cls, values: Mapping[str, Any]) -> DetectorConfig:
-        """Read the manifest's ``config``; keys of other readers are left alone.
-
-        Raises:
-            ModelError: if a needed key is missing or has the wrong kind of value.
-        """
-        names = {f.name for f in fields(cls)}
-        known: dict[str, Any] = {
-            k: tuple(v) if isinstance(v, list | tuple) else v
-            for k, v in values.items()
-            if k in names
-        }
-        try:
-            config = cls(**known)
-            sizes = int(config.image_size), len(config.mean), len(config.std)
-        except TypeError as error:
-            raise ModelError(
-                f"expected the detector's config with image_size, mean and std, got {error}"
-            ) from error
-        if sizes[0] < 1 or sizes[1:] != (3, 3):
-            raise ModelError(f"expected a size and three means and deviations, got {sizes}")
-        return config
-
-
-@dataclass(frozen=True, slots=True)
-class Queries:
-    """The phrases asked for, in the order of the logit columns.
-
-    ``nouns`` N, then ``colors`` C, then every noun with every colour (N × C, noun by noun).
-    """
-
-    nouns: tuple[str, ...]
-    colors: tuple[str, ...]
-
-    @property
-    def phrases(self) -> tuple[str, ...]:
-        """Return all N + C + N·C phrases."""
-        pairs = (f"{color} {noun}" for noun in self.nouns for color in self.colors)
-        return (*self.nouns, *self.colors, *pairs)
-
-    def split(
-        self, logits_pq: NDArray[np.float32]
-    ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
-        """Return noun (P, N), colour (P, C) and pair (P, N, C) logits."""
-        n, c = len(self.nouns), len(self.colors)
-        nouns, colors, pairs = np.split(logits_pq, [n, n + c], axis=1)
-        return nouns, colors, pairs.reshape(len(logits_pq), n, c)
+_MAX_PHRASES = 4096  # what one call of the image graph is asked: bounds its logits
+_TEXT_ROWS = 128  # phrases per call of the text graph: bounds its memory
 
 
 class Detector:
@@ -127,6 +63,7 @@ class Detector:
         self._image = bundle.engine("detector_image.onnx")
         self._text = bundle.engine("detector_text.onnx")
         self._cache: dict[Queries, NDArray[np.float32]] = {}
+        self._vocabularies: dict[tuple[str, ...], dict[str, set[str | None]]] = {}
 
     @property
     def nouns(self) -> tuple[str, ...]:
@@ -134,41 +71,120 @@ class Detector:
         return self.config.nouns
 
     def unknown(self, vocabulary: Sequence[str]) -> list[str]:
-        """Return the entries that the network does not know, in order."""
-        return [entry for entry in vocabulary if self._parse(entry) is None]
+        """Return the entries that the network does not know, in order.
+
+        Raises:
+            InputError: if the vocabulary is no list of words.
+        """
+        return [entry for entry in _words(vocabulary) if self._parse(entry) is None]
 
     def detect(
         self, image_hw3: NDArray[np.uint8], vocabulary: Sequence[str] | None = None
     ) -> Detections:
         """Find every object that ``vocabulary`` names, best score first.
 
-        An entry is a noun ("mug") or a colour and a noun ("red mug"); None means all trained
-        nouns. Entries that the network does not know are left out (see :meth:`unknown`).
+        An entry is a noun ("mug") or a colour and a noun ("red mug"), in any case and as often
+        as you like; None means all trained nouns. Entries that the network does not know are
+        left out (see :meth:`unknown`).
 
         Raises:
             InputError: if the picture is not (H, W, 3) uint8, or no entry is known.
+        """
+        return self.read(self.look(image_hw3, vocabulary), vocabulary)
+
+    def look(
+        self,
+        image_hw3: NDArray[np.uint8],
+        vocabulary: Sequence[str] | None = None,
+        *,
+        also: Sequence[str] = (),
+    ) -> PatchView:
+        """Run the image graph once and return what its patches saw.
+
+        ``also`` are further nouns, to label regions with; those that the network does not
+        know are left out. They do not change what :meth:`read` finds.
+
+        Raises:
+            InputError: as :meth:`detect`.
         """
         if image_hw3.dtype != np.uint8 or image_hw3.ndim != 3 or image_hw3.shape[2] != 3:
             raise InputError(
                 f"expected a picture (H, W, 3) uint8, got {image_hw3.shape} {image_hw3.dtype}"
             )
-        wanted = self._wanted(vocabulary)
-        extra = [noun for noun in wanted if noun not in self.config.nouns]
-        queries = Queries((*self.config.nouns, *extra), self.config.colors)
         height, width = image_hw3.shape[:2]
+        if not height or not width:
+            raise InputError(f"expected a picture with pixels, got {image_hw3.shape}")
+        wanted = () if vocabulary is None and not self.nouns and also else self._wanted(vocabulary)
+        nouns = dict.fromkeys((*self.config.nouns, *wanted, *self._known_nouns(also)))
+        queries = Queries(tuple(nouns), self.config.colors)
         square = to_square(image_hw3, self.config.image_size, self.config.pad_value)
         out = self._image.run(
             {"pixel_values": normalise(square, self.config.mean, self.config.std),
              "query_embeds": self._embed(queries)}
         )  # fmt: skip
-        boxes = from_square(out["boxes_cxcywh"][0], height, width)
-        found = decode(boxes, out["logits"][0], queries, self.config)
+        return PatchView(
+            queries=queries,
+            boxes_xyxy_p4=from_square(out["boxes_cxcywh"][0], height, width),
+            logits_pq=out["logits"][0].astype(np.float32),
+            objectness_p=sigmoid(out["objectness"][0]),
+            size_hw=(height, width),
+        )
+
+    def read(self, view: PatchView, vocabulary: Sequence[str] | None = None) -> Detections:
+        """Find the vocabulary's objects in what was looked at; see :meth:`detect`.
+
+        Raises:
+            InputError: if the vocabulary has no known word, or one that was not looked for.
+        """
+        wanted = self._wanted(vocabulary)
+        extra = [noun for noun in wanted if noun not in self.config.nouns]
+        queries, logits = view.columns((*self.config.nouns, *extra))
+        found = decode(view.boxes_xyxy_p4, logits, queries, self.config)
         rows = [
             i
             for i, (label, color) in enumerate(zip(found.labels, found.colors, strict=True))
             if label in wanted and (None in wanted[label] or color in wanted[label])
         ]
         return found if len(rows) == len(found) else found.take(rows)
+
+    def label_regions(
+        self,
+        view: PatchView,
+        masks_nhw: NDArray[np.bool_],
+        labels: Sequence[str] | None = None,
+        *,
+        min_score: float | None = None,
+    ) -> RegionLabels:
+        """Name regions of the picture by the patches under them, without a further pass.
+
+        ``labels`` are nouns that were looked for (None: all of them). A region is called
+        ``"object"`` where the best label's score, the sigmoid of its logits' mean over the
+        region's patches (:func:`~edgetwin.perception.regions.patch_weights`), is below
+        ``min_score`` (None: the detector's score threshold).
+
+        Raises:
+            InputError: if the masks are not (N, H, W) of the picture's size, or no label was
+                looked for.
+        """
+        if masks_nhw.dtype != np.bool_ or masks_nhw.shape[1:] != view.size_hw:
+            raise InputError(
+                f"expected masks (N, {view.size_hw[0]}, {view.size_hw[1]}) bool, "
+                f"got {masks_nhw.shape} {masks_nhw.dtype}"
+            )
+        nouns = view.queries.nouns if labels is None else self._known_nouns(labels)
+        if not nouns:
+            raise InputError("expected at least one label that the detector knows, got none")
+        queries, logits = view.columns(nouns)
+        weights = patch_weights(masks_nhw, view.boxes_xyxy_p4, view.objectness_p)
+        by_noun, colors, pairs = queries.split(weights @ logits)
+        scores, best = sigmoid(by_noun.max(axis=1)), by_noun.argmax(axis=1)
+        words, color_scores = best_colors(colors, pairs, best, queries)
+        least = self.config.score_threshold if min_score is None else min_score
+        named = tuple(
+            queries.nouns[int(i)] if score >= least else UNSURE
+            for i, score in zip(best, scores, strict=True)
+        )
+        return RegionLabels(named, scores, words, color_scores)
 
     def _parse(self, entry: str) -> tuple[str | None, str] | None:
         """Return (colour or None, noun), or None if the network does not know the entry."""
@@ -177,32 +193,67 @@ class Detector:
         color, noun = (first, rest) if rest and first in self.config.colors else (None, phrase)
         if not noun or (self.config.nouns and noun not in self.config.nouns):
             return None
-        return None if self._tokenizer.unknown(noun) else (color, noun)
+        if self.config.nouns:
+            return color, noun
+        try:  # an open vocabulary still has phrases that are too long or no words at all
+            longest = max(self.config.colors, key=len, default="")
+            self._tokenizer.encode([self.config.template.format(f"{longest} {noun}")])
+        except InputError:
+            return None
+        return color, noun
+
+    def _known_nouns(self, entries: Sequence[str]) -> tuple[str, ...]:
+        """Return the nouns among the entries that the network knows, each once."""
+        parsed = (self._parse(entry) for entry in _words(entries))
+        return tuple(dict.fromkeys(p[1] for p in parsed if p is not None))
 
     def _wanted(self, vocabulary: Sequence[str] | None) -> dict[str, set[str | None]]:
-        entries = self.config.nouns if vocabulary is None else vocabulary
+        entries = self.config.nouns if vocabulary is None else _words(vocabulary)
+        known = self._vocabularies.get(entries)
+        if known is not None:
+            return known
         wanted: dict[str, set[str | None]] = {}
         for entry in entries:
             parsed = self._parse(entry)
             if parsed is not None:
                 wanted.setdefault(parsed[1], set()).add(parsed[0])
         if not wanted:
+            shown = [entry[:40] for entry in entries[:5]]
             raise InputError(
-                f"expected at least one word the detector knows, got {list(entries)}; "
+                f"expected at least one word the detector knows, got {shown}; "
                 f"it knows {', '.join(self.config.nouns) or 'any noun: give one'}"
             )
+        if len(self._vocabularies) >= _MAX_VOCABULARIES:
+            self._vocabularies.pop(next(iter(self._vocabularies)))
+        self._vocabularies[entries] = wanted
         return wanted
 
     def _embed(self, queries: Queries) -> NDArray[np.float32]:
         cached = self._cache.pop(queries, None)
         if cached is None:
             phrases = [self.config.template.format(p) for p in queries.phrases]
-            out = self._text.run({"input_ids": self._tokenizer.encode(phrases)})
-            cached = out["query_embeds"].astype(np.float32)
+            if len(phrases) > _MAX_PHRASES:
+                raise InputError(
+                    f"expected at most {_MAX_PHRASES} phrases at once, got {len(phrases)} (each "
+                    "noun alone and with each colour): look for fewer words"
+                )
+            ids = self._tokenizer.encode(phrases)
+            parts = [
+                self._text.run({"input_ids": ids[i : i + _TEXT_ROWS]})["query_embeds"]
+                for i in range(0, len(ids), _TEXT_ROWS)
+            ]
+            cached = np.concatenate(parts).astype(np.float32)
             if len(self._cache) >= _MAX_VOCABULARIES:
                 self._cache.pop(next(iter(self._cache)))
         self._cache[queries] = cached  # last used is last in order
         return cached
+
+
+def _words(vocabulary: Sequence[str]) -> tuple[str, ...]:
+    """Check that a vocabulary is a list of words, and not one word or something else."""
+    if isinstance(vocabulary, str) or not all(isinstance(entry, str) for entry in vocabulary):
+        raise InputError(f"expected a list of words, got {str(vocabulary)[:60]!r}: give a list")
+    return tuple(vocabulary)
 
 
 def normalise(
@@ -213,88 +264,3 @@ def normalise(
     shift = (-np.asarray(mean) / np.asarray(std)).astype(np.float32)
     pixels = square_hw3.astype(np.float32) * scale + shift
     return np.ascontiguousarray(pixels.transpose(2, 0, 1)[None])
-
-
-def decode(
-    boxes_xyxy_p4: NDArray[np.float32],
-    logits_pq: NDArray[np.float32],
-    queries: Queries,
-    config: DetectorConfig,
-) -> Detections:
-    """Turn what P patches see into detections, best score first.
-
-    A patch's score is the sigmoid of its best noun. After suppression the kept boxes gather
-    the candidates that overlap them by ``vote_iou`` and average boxes and logits by score
-    (skipped when it is 0): patches of one object vote on what it is, and a box that too few
-    of them back is dropped.
-    """
-    nouns, colors, pairs = queries.split(logits_pq)
-    scores = _sigmoid(nouns.max(axis=1))
-    rows = np.flatnonzero(scores > config.score_threshold)
-    if rows.size == 0:
-        return Detections.empty()
-    rows = rows[np.argsort(-scores[rows], kind="stable")][:256]  # bounded: N² overlaps
-    boxes, scores = boxes_xyxy_p4[rows], scores[rows]
-    nouns, colors, pairs = nouns[rows], colors[rows], pairs[rows]
-    kept = suppress(boxes, scores, nouns.argmax(axis=1), iou=config.nms_iou, inside=config.inside)
-    if config.vote_iou > 0:
-        kept, weights = _votes(boxes, scores, kept, config)
-        nouns, colors, boxes = weights @ nouns, weights @ colors, weights @ boxes
-        pairs, scores = np.einsum("kp,pnc->knc", weights, pairs), scores[kept]
-        # Boxes of one object drift together when they are averaged: look once more.
-        best = nouns.argmax(axis=1)
-        kept = suppress(boxes, scores, best, iou=config.nms_iou, inside=config.inside)
-    if not kept:
-        return Detections.empty()
-    nouns, colors, pairs = nouns[kept], colors[kept], pairs[kept]
-    boxes, scores = boxes[kept], scores[kept]
-    best = nouns.argmax(axis=1)
-    label_scores = _sigmoid(nouns.max(axis=1))
-    words, color_scores = _colors(colors, pairs, best, queries)
-    limit = config.max_detections
-    found = Detections(
-        boxes_xyxy_n4=boxes.astype(np.float32),
-        scores_n=scores.astype(np.float32),
-        labels=tuple(queries.nouns[int(i)] for i in best),
-        colors=words,
-        label_scores_n=label_scores,
-        color_scores_n=color_scores,
-    )
-    return found if len(found) <= limit else found.take(range(limit))
-
-
-def _votes(
-    boxes_p4: NDArray[np.float32],
-    scores_p: NDArray[np.float32],
-    kept: list[int],
-    config: DetectorConfig,
-) -> tuple[list[int], NDArray[np.float32]]:
-    """Return the kept rows that enough candidates back, and each one's votes (K, P), sum 1."""
-    weights = np.where(box_iou(boxes_p4[kept], boxes_p4) >= config.vote_iou, scores_p[None], 0)
-    weights[np.arange(len(kept)), kept] = scores_p[kept]  # even a box without area votes
-    backed = weights.sum(axis=1) >= config.min_support
-    rows = [k for k, ok in zip(kept, backed, strict=True) if ok]
-    votes = weights[backed] / np.maximum(weights[backed].sum(axis=1, keepdims=True), 1e-9)
-    return rows, votes.astype(np.float32)
-
-
-def _colors(
-    colors_nc: NDArray[np.float32],
-    pairs_nnc: NDArray[np.float32],
-    best_n: NDArray[np.int64],
-    queries: Queries,
-) -> tuple[tuple[str | None, ...], NDArray[np.float32]]:
-    n = len(best_n)
-    if not queries.colors:
-        return (None,) * n, np.ones(n, np.float32)
-    evidence = colors_nc + pairs_nnc[np.arange(n), best_n]
-    evidence = evidence - evidence.max(axis=1, keepdims=True)
-    share = np.exp(evidence)
-    share /= share.sum(axis=1, keepdims=True)
-    words = tuple(queries.colors[int(i)] for i in evidence.argmax(axis=1))
-    return words, share.max(axis=1).astype(np.float32)
-
-
-def _sigmoid(x: NDArray[np.float32]) -> NDArray[np.float32]:
-    y: NDArray[np.float32] = (1.0 / (1.0 + np.exp(-np.clip(x, -60, 60)))).astype(np.float32)
-    return y
