@@ -1,19 +1,29 @@
 """Frames in, twins out: the per-frame loop over detector, segmenter, depth and tracker.
 
-On keyframes everything is looked at anew; between them the masks of known objects follow,
-by the segmenter's memory where it is trained, else by prompting with predicted boxes. All
-memory is bounded: nothing grows with the length of the stream.
+Four steps, each in a file of its own: *prepare* (working size, thumbnail) and *sense* (the
+networks that need only the picture), both in :mod:`.sense`; *settle* (tracker, memory, masks,
+:mod:`.settle`); *write* (:mod:`.twins`). :mod:`.policy` says when to look and to measure,
+:mod:`.pipeline` runs the first two steps ahead of the others. All memory is bounded: nothing
+grows with the length of the stream. ::
+
+    from edgetwin import Perceiver, load_bundle, open_source
+
+    perceiver = Perceiver(load_bundle("embedded"), ["mug", "red bowl"])
+    for twin in perceiver.stream(open_source("table.mp4")):
+        for mug in twin.objects.values():
+            print(twin.timestamp_s, mug.id, mug.semantic_label, mug.box_xyxy, mug.mean_depth)
+
+Not covered: several streams at once in one perceiver, frames out of order, pictures that are
+already tensors on an accelerator.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Generator, Iterable, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, Protocol
-
-import cv2
-import numpy as np
-from numpy.typing import NDArray
+from typing import Literal
 
 from ..twin.errors import InputError
 from ..twin.frame import Frame
@@ -22,107 +32,124 @@ from .bundle import Bundle
 from .depth import DepthEstimator
 from .detector import Detector
 from .domain import DomainWatch
+from .following import Follower
 from .memory_bank import MemoryBank
-from .records import Detections, Masks
-from .repeats import RepeatLimits, shared_parts
+from .pipeline import Pipeline
+from .policy import Policy, PolicyConfig, PolicyCounts
+from .repeats import RepeatLimits
 from .segmenter import Segmenter
+from .sense import DepthLike, DetectorLike, Preparer, SegmenterLike, Sensed, Senses
+from .settle import Parts, Settler
 from .timing import StageTime, Timings
 from .tracker import Tracker, TrackerConfig
-from .tracks import Track
 from .twins import DepthHold, frame_twin
 
 __all__ = ["DepthLike", "DetectorLike", "Perceiver", "PerceiverConfig", "SegmenterLike"]
 
+Follow = Literal["auto", "memory", "hybrid", "boxes"]
 
-Follow = Literal["auto", "memory", "boxes"]
-
-
-class DetectorLike(Protocol):
-    """What the perceiver needs of a detector."""
-
-    def detect(
-        self, image_hw3: NDArray[np.uint8], vocabulary: Sequence[str] | None = None
-    ) -> Detections:
-        """Find the vocabulary's objects in a picture."""
-        ...
-
-
-class SegmenterLike(Protocol):
-    """What the perceiver needs of a segmenter; features are passed back as they came."""
-
-    def encode(self, image_hw3: NDArray[np.uint8]) -> Any:
-        """Encode a picture once for any number of prompts."""
-        ...
-
-    def from_boxes(
-        self, features: Any, boxes_xyxy_n4: NDArray[np.float32], *, margin: float = 0.1
-    ) -> Any:
-        """Return one mask per box, cut to the box widened by ``margin`` of its sides.
-
-        The result is :class:`Masks` or a subclass with more columns.
-        """
-        ...
-
-
-class DepthLike(Protocol):
-    """What the perceiver needs of a depth estimator."""
-
-    @property
-    def metric(self) -> bool:
-        """Whether depths are metres."""
-        ...
-
-    def depth_m(self, image_hw3: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Return depth of every pixel."""
-        ...
+_STAGES = (
+    "prepare", "encoder", "detector", "segmenter", "memory", "depth", "tracker", "objects",
+    "write", "total",
+)  # fmt: skip
+_WORK_SIDE = 640  # pixels of the longer side that masks of small networks still profit from
+_LARGE_DETECTOR = 512  # a detector of larger pictures than this costs more than all the rest
 
 
 @dataclass(frozen=True, slots=True)
 class PerceiverConfig:
-    """Policy of the loop; the thresholds were chosen on validation worlds.
+    """How a perceiver works; the thresholds were chosen on validation worlds.
 
-    ``keyframe_every`` 1 looks at every frame; with ``detect_between`` the detector looks at
-    every frame and only depth waits for keyframes (it costs less than what it spares: without
-    it a quarter of fast motions was missed). ``follow`` says how masks follow where the
-    detector does not look: by ``"boxes"`` prompted where objects should be, by ``"memory"``
-    (at most ``memories`` frames of it; three to six times the time of boxes), or ``"auto"``:
-    by memory where the bundle's segmenter says that its memory is trained. ``scene_change``
-    is the mean absolute difference of 32 × 32 grey copies (0–255) that makes a keyframe.
-    ``detector_score`` and ``detector_support`` are upper bounds on the bundled detector's own
-    thresholds, which suit single pictures: here a doubtful detection is confirmed by the next
-    frames or dropped. ``max_side``: larger frames are worked on at this size, because no
-    bundled network sees more.
+    Attributes:
+        look_every: frames between looks of the detector. None takes the bundle's own (key
+            ``look_every`` in the detector's config); a bundle without it gets 1 if its
+            detector takes pictures of up to 512 pixels, else 8. Content asks for looks in
+            between (:class:`~edgetwin.perception.policy.PolicyConfig`).
+        depth_every: frames between depth measurements.
+        max_interval: most frames between two looks, whatever the budget.
+        budget_ms: mean milliseconds that one frame may take, all stages added up; looks,
+            measurements and memories give way. None: no bound, and decisions that depend on
+            the pictures alone. With :meth:`Perceiver.stream` stages overlap, and frames take
+            less time than this sum.
+        follow: how masks follow between looks: ``"boxes"`` prompted where objects should be;
+            ``"memory"`` by SAM 2's memory of every live object, renewed at every frame;
+            ``"hybrid"`` by memory between looks and, at a look, for objects that the detector
+            overlooked, with few memories renewed per frame; ``"auto"`` is boxes where every
+            frame is looked at, else hybrid if the bundle's segmenter says that its memory is
+            trained (key ``memory``).
+        memories: frames of memory per object (at most what the network was trained for).
+        memories_per_frame: objects whose memory is renewed per frame in ``"hybrid"``.
+        policy: thresholds of the policy; its intervals and budget are replaced by the above.
+        detector_score: upper bound on the bundled detector's own threshold, which suits
+            single pictures: here a doubtful detection is confirmed by the next frames or
+            dropped.
+        detector_support: the same for its least support.
+        min_mask_score: the segmenter's own estimate (0–1) below which a mask does not count.
+        repeats: how much two detections may share.
+        max_side: larger frames are worked on at this many pixels of the longer side. None is
+            640, or the bundle's largest ``image_size`` where that is more: no network sees
+            more, and masks need not be finer.
+        tracker: thresholds of the tracker.
+
+    Raises:
+        InputError: if an interval is below 1, ``max_side`` below 32 or the budget not positive.
     """
 
-    keyframe_every: int = 4
-    detect_between: bool = True
-    follow: Follow = "boxes"
+    look_every: int | None = None
+    depth_every: int = 4
+    max_interval: int = 30
+    budget_ms: float | None = None
+    follow: Follow = "auto"
     memories: int = 4
-    scene_change: float = 14.0
+    memories_per_frame: int = 2
+    policy: PolicyConfig = field(default_factory=PolicyConfig)
     detector_score: float = 0.3
     detector_support: float = 0.6
     min_mask_score: float = 0.3
     repeats: RepeatLimits = field(default_factory=RepeatLimits)
-    max_side: int = 640
+    max_side: int | None = None
     tracker: TrackerConfig = field(default_factory=TrackerConfig)
 
     def __post_init__(self) -> None:
-        if self.keyframe_every < 1 or self.max_side < 32:
+        if (self.max_side or 32) < 32 or self.memories < 1 or self.memories_per_frame < 1:
             raise InputError(
-                "expected keyframe_every >= 1 and max_side >= 32, "
-                f"got {self.keyframe_every} and {self.max_side}"
+                "expected max_side >= 32, memories and memories_per_frame >= 1, got "
+                f"{self.max_side}, {self.memories} and {self.memories_per_frame}"
             )
+        self.policy_for(self.look_every or 1)
+
+    def policy_for(self, look_every: int) -> PolicyConfig:
+        """Return the policy's thresholds with the intervals and budget given here."""
+        return replace(
+            self.policy,
+            look_every=look_every,
+            depth_every=self.depth_every,
+            max_interval=max(self.max_interval, look_every),
+            budget_ms=self.budget_ms,
+        )
 
 
 class Perceiver:
     """Turns the frames of one stream into twins, one after another.
 
-    ``vocabulary`` are the nouns to look for (None: all that the bundle was trained on).
-    ``detector``, ``segmenter`` and ``depth`` replace the bundle's own.
+    Args:
+        bundle: a model set from :func:`~edgetwin.perception.bundle.load_bundle`.
+        vocabulary: nouns, or colours with nouns, to look for; None: all that the bundle was
+            trained on. May be changed between frames (:attr:`vocabulary`).
+        look_every: in short for ``PerceiverConfig(look_every=…)``.
+        config: everything that can be chosen.
+        detector: replaces the bundle's own, as do ``segmenter`` and ``depth``.
+        clock: seconds, for timings and the budget.
+
+    Attributes:
+        config: as given.
+        vocabulary: what is looked for.
+        tracker: the identities, with its counts.
 
     Not thread-safe; one perceiver per stream.
 
     Raises:
+        InputError: if the configuration does not fit the networks.
         ModelError: if the bundle lacks a network or its files do not match.
     """
 
@@ -131,37 +158,46 @@ class Perceiver:
         bundle: Bundle,
         vocabulary: Sequence[str] | None = None,
         *,
-        keyframe_every: int | None = None,
+        look_every: int | None = None,
         config: PerceiverConfig | None = None,
         detector: DetectorLike | None = None,
         segmenter: SegmenterLike | None = None,
         depth: DepthLike | None = None,
+        clock: Callable[[], float] = time.perf_counter,
     ) -> None:
-        self.config = config or PerceiverConfig()
+        config = config or PerceiverConfig()
+        self.config = config if look_every is None else replace(config, look_every=look_every)
         self.vocabulary = None if vocabulary is None else tuple(vocabulary)
-        self.detector: DetectorLike = detector or self._own_detector(bundle)
-        self.segmenter: SegmenterLike = segmenter or Segmenter(bundle)
-        self.depth: DepthLike = depth or DepthEstimator(bundle)
         self.tracker = Tracker(self.config.tracker)
-        self.keyframes = 0
-        self._every = self.config.keyframe_every if keyframe_every is None else keyframe_every
-        if self._every < 1:
-            raise InputError(f"expected keyframe_every >= 1, got {self._every}")
-        self._fov_deg = bundle.fov_deg
-        self._timings = Timings(
-            "encoder", "detector", "segmenter", "memory", "depth", "tracker", "total"
+        self._timings = Timings(*_STAGES, clock=clock)
+        self._senses = Senses(
+            detector or self._own_detector(bundle),
+            segmenter or Segmenter(bundle),
+            depth or DepthEstimator(bundle),
+            self._timings,
         )
+        every = self.config.look_every or _bundle_look_every(bundle)
+        self._policy = Policy(self.config.policy_for(every), self._timings)
+        self._prepare = Preparer(self.config.max_side or _bundle_side(bundle), self._timings)
         self._domain = DomainWatch(bundle.manifest.statistics)
         self._hold = DepthHold()
-        self._bank = self._new_bank(bundle)
-        self._since_key = 0
-        self._thumb: NDArray[np.float32] | None = None
-        self._size_hw: tuple[int, int] | None = None
+        self._fov_deg = bundle.fov_deg
+        self._settler = self._new_settler(bundle, every)
+        self._streaming = False
 
     @property
     def timings(self) -> dict[str, StageTime]:
-        """Recent milliseconds per stage; detector and depth run on keyframes only."""
+        """Milliseconds per stage over the last 256 runs, and runs since the start.
+
+        ``total`` is the sum of a frame's stages. ``objects`` is what depth and the picture's
+        statistics cost beyond their networks.
+        """
         return self._timings.summary()
+
+    @property
+    def counts(self) -> PolicyCounts:
+        """Frames, looks by reason, measurements, and what the budget put off, since the start."""
+        return self._policy.counts
 
     @property
     def domain_warning(self) -> str | None:
@@ -169,109 +205,65 @@ class Perceiver:
         return self._domain.warning
 
     def observe(self, frame: Frame) -> FrameTwin:
-        """Perceive the next frame.
+        """Perceive the next frame and return its twin.
+
+        Masks are run-length encoded at the frame's own size; boxes, centroids and velocities
+        are pixels (per second) of the frame; depths metres, or relative if the bundle says so.
 
         Raises:
-            InputError: if its time lies before the last frame's.
+            InputError: if its time lies before the last frame's, or a stream is open.
             ModelError: if a network fails.
         """
-        with self._timings.stage("total"):
-            image, scale = self._work_image(frame.image_hw3)
-            size_hw = image.shape[:2]
-            if self._size_hw not in (None, size_hw):
-                self._reset()  # another picture size is another scene
-            self._size_hw = size_hw
-            key = self._is_key(image)
-            with self._timings.stage("encoder"):
-                features = self.segmenter.encode(image)
-            if self._bank is not None:
-                self._bank.advance()
-            settling = self.tracker.settling(frame.timestamp_s)
-            look = key or settling or self.config.detect_between
-            if not look:
-                key = look = self._follow(features, frame.timestamp_s, size_hw)
-            found = self._look(image, features, frame.timestamp_s, size_hw) if look else None
-            if key:
-                self._measure(image)
-                self._domain.observe(image, found or Detections.empty())
-            self._since_key = 1 if key else self._since_key + 1
-            return frame_twin(frame, self.tracker.reported(), self._hold, scale, self._fov_deg)
+        self._free()
+        return self._finish(Sensed(self._prepare(frame), self._senses))
 
-    # ---- what happens to a frame
+    def stream(
+        self, frames: Iterable[Frame], *, lookahead: int = 2
+    ) -> Generator[FrameTwin, None, None]:
+        """Perceive frames as they come, networks ahead of the rest; yields one twin per frame.
 
-    def _look(
-        self, image: NDArray[np.uint8], features: Any, timestamp_s: float, size_hw: tuple[int, int]
-    ) -> Detections:
-        with self._timings.stage("detector"):
-            found = self.detector.detect(image, self.vocabulary)
-        with self._timings.stage("segmenter"):
-            masks = self.segmenter.from_boxes(features, found.boxes_xyxy_n4)
-            rows = self._distinct(found, masks)
-            found, masks = found.take(rows), masks.take(rows)
-        with self._timings.stage("tracker"):
-            ids = self.tracker.update(found, masks, timestamp_s, size_hw)
-        missed = self.tracker.missed()
-        if missed:  # the mask at its place may show that the detector only overlooked it
-            self._follow_boxes(missed, features, timestamp_s, size_hw)
-        if self._bank is not None:
-            known = [row for row, object_id in enumerate(ids) if object_id]
-            self._remember(features, masks.take(known), [ids[row] for row in known])
-        return found
+        The twins equal those of :meth:`observe`, frame by frame (with a budget decisions
+        depend on measured time). ``frames`` is read in a thread of its own, at most
+        ``lookahead`` frames and one ahead. The iterator may be closed at any time; its threads
+        then end, a source that waits for its next frame excepted, which ends with that frame.
 
-    def _follow(self, features: Any, timestamp_s: float, size_hw: tuple[int, int]) -> bool:
-        """Let masks follow; True if an object was lost, which asks for a look at this frame."""
-        tracks = self.tracker.visible()
-        if not tracks:
-            return False
-        if self._bank is None:
-            return self._follow_boxes(tracks, features, timestamp_s, size_hw)
-        known = self._bank.ids()
-        ids = [t.id for t in tracks if t.id in known]
-        with self._timings.stage("segmenter"):
-            assert isinstance(self.segmenter, Segmenter)
-            masks = self.segmenter.propagate(features, self._bank, ids)
-        with self._timings.stage("tracker"):
-            least = self.config.min_mask_score
-            lost = self.tracker.follow(ids, masks, timestamp_s, size_hw, least)
-        kept = [row for row, object_id in enumerate(ids) if object_id not in lost]
-        self._remember(features, masks.take(kept), [ids[row] for row in kept])
-        return bool(lost)
-
-    def _follow_boxes(
-        self,
-        tracks: Sequence[Track],
-        features: Any,
-        timestamp_s: float,
-        size_hw: tuple[int, int],
-    ) -> bool:
-        """Prompt with the boxes where objects should be now; True if one was lost."""
-        height, width = size_hw
-        boxes = np.array([t.predicted_box(timestamp_s) for t in tracks], np.float32)
-        limit = np.array([width, height, width, height], np.float32)
-        boxes = np.clip(boxes, 0, limit)
-        with self._timings.stage("segmenter"):
-            masks = self.segmenter.from_boxes(features, boxes, margin=0.2)
-        with self._timings.stage("tracker"):
-            ids = [t.id for t in tracks]
-            least = self.config.min_mask_score
-            return bool(self.tracker.follow(ids, masks, timestamp_s, size_hw, least))
-
-    def _measure(self, image: NDArray[np.uint8]) -> None:
-        self.keyframes += 1
-        with self._timings.stage("depth"):
-            depth_hw = self.depth.depth_m(image)
-            self._hold.refresh(self.tracker.reported(), depth_hw, self.depth.metric)
-
-    def _remember(self, features: Any, masks: Any, ids: Sequence[int]) -> None:
-        """Store masks in the bank and forget what is not visible."""
-        assert self._bank is not None
-        assert isinstance(self.segmenter, Segmenter)
-        with self._timings.stage("memory"):
-            self.segmenter.remember(features, masks, self._bank, ids)
-        seen = {t.id for t in self.tracker.visible()}
-        self._bank.forget(set(self._bank.ids()) - seen)
+        Raises:
+            InputError: as :meth:`observe`; the message begins with ``frame N:``.
+            ModelError: likewise.
+        """
+        self._free()
+        return self._stream(frames, lookahead)
 
     # ---- pieces
+
+    def _stream(self, frames: Iterable[Frame], lookahead: int) -> Generator[FrameTwin, None, None]:
+        self._free()
+        pipeline = Pipeline(
+            self._prepare, self._senses, self._policy, lambda: self.vocabulary, lookahead
+        )
+        self._streaming = True
+        try:
+            with closing(pipeline.run(frames, self._finish)) as twins:
+                yield from twins
+        finally:
+            self._streaming = False
+
+    def _finish(self, sensed: Sensed) -> FrameTwin:
+        """Settle a frame and write its twin."""
+        view = sensed.view
+        self._settler.settle(sensed, self.vocabulary)
+        with self._timings.stage("write", view.spent_ms):
+            tracks = self.tracker.reported()
+            twin = frame_twin(view.frame, tracks, self._hold, view.scale, self._fov_deg)
+        self._timings.add("total", sum(view.spent_ms))
+        return twin
+
+    def _free(self) -> None:
+        if self._streaming:
+            raise InputError(
+                "expected a perceiver without an open stream, got one in use; close the iterator "
+                "that stream() gave, or use a second perceiver"
+            )
 
     def _own_detector(self, bundle: Bundle) -> Detector:
         own = Detector(bundle)
@@ -282,49 +274,58 @@ class Perceiver:
         )
         return own
 
-    def _new_bank(self, bundle: Bundle) -> MemoryBank | None:
-        trained = "segmenter" in bundle.manifest.networks and bool(
-            bundle.network("segmenter").config.get("memory", False)
+    def _new_settler(self, bundle: Bundle, look_every: int) -> Settler:
+        segmenter = self._senses.segmenter
+        bank = self._new_bank(bundle, look_every)
+        least = self.config.min_mask_score
+        parts = Parts(
+            segmenter=segmenter,
+            tracker=self.tracker,
+            follower=Follower(segmenter, self.tracker, self._timings, bank, least),
+            policy=self._policy,
+            hold=self._hold,
+            domain=self._domain,
+            timings=self._timings,
+            metric=self._senses.depth.metric,
         )
-        if self.config.follow == "boxes" or (self.config.follow == "auto" and not trained):
+        every = 0 if self.config.follow == "memory" else self.config.memories_per_frame
+        return Settler(
+            parts,
+            min_mask_score=least,
+            repeats=self.config.repeats,
+            memories_per_frame=every,
+        )
+
+    def _new_bank(self, bundle: Bundle, look_every: int) -> MemoryBank | None:
+        """Return a bank if masks follow by memory."""
+        follow, segmenter = self.config.follow, self._senses.segmenter
+        if follow == "auto":
+            entry = bundle.manifest.networks.get("segmenter")
+            trained = entry is not None and bool(entry.config.get("memory", False))
+            able = trained and isinstance(segmenter, Segmenter) and look_every > 1
+            follow = "hybrid" if able else "boxes"
+        if follow == "boxes":
             return None
-        if not isinstance(self.segmenter, Segmenter):
-            if self.config.follow == "auto":
-                return None
-            raise InputError("expected the bundle's own segmenter to follow by memory")
-        return self.segmenter.new_bank(memories=self.config.memories)
+        if not isinstance(segmenter, Segmenter):
+            raise InputError(
+                "expected the bundle's own segmenter to follow by memory, got "
+                f"{type(segmenter).__name__}; use follow='boxes'"
+            )
+        return segmenter.new_bank(memories=self.config.memories)
 
-    def _work_image(self, image_hw3: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], float]:
-        """Return the picture to work on and how many frame pixels one of its pixels is wide."""
-        longest = max(image_hw3.shape[:2])
-        if longest <= self.config.max_side:
-            return image_hw3, 1.0
-        scale = longest / self.config.max_side
-        height, width = (max(1, round(s / scale)) for s in image_hw3.shape[:2])
-        small = cv2.resize(image_hw3, (width, height), interpolation=cv2.INTER_AREA)
-        return np.asarray(small, dtype=np.uint8), scale
 
-    def _reset(self) -> None:
-        self.tracker.forget()
-        self._thumb = None
-        if self._bank is not None:
-            self._bank.clear()
+def _bundle_side(bundle: Bundle) -> int:
+    """Return the longer side that frames are worked on at."""
+    sizes = (entry.config.get("image_size", 0) for entry in bundle.manifest.networks.values())
+    return max([_WORK_SIDE, *(int(size) for size in sizes)])
 
-    def _is_key(self, image: NDArray[np.uint8]) -> bool:
-        small = cv2.resize(image, (32, 32), interpolation=cv2.INTER_AREA)
-        thumb = cv2.cvtColor(small, cv2.COLOR_RGB2GRAY).astype(np.float32)
-        before, self._thumb = self._thumb, thumb
-        if before is None or self._since_key >= self._every:
-            return True
-        return float(np.abs(thumb - before).mean()) > self.config.scene_change
 
-    def _distinct(self, found: Detections, masks: Masks) -> NDArray[np.int64]:
-        """Rows whose mask is good and that do not repeat a surer detection."""
-        good = masks.masks_nhw.any(axis=(1, 2)) & (masks.scores_n >= self.config.min_mask_score)
-        shared = shared_parts(found, masks)
-        limits = self.config.repeats
-        kept: list[int] = []
-        for i in np.argsort(-found.scores_n, kind="stable").tolist():
-            if good[i] and not any(shared[i, k] > limits.of(found, i, k) for k in kept):
-                kept.append(i)
-        return np.array(kept, dtype=np.int64)
+def _bundle_look_every(bundle: Bundle) -> int:
+    """Return the bundle's own interval between looks."""
+    entry = bundle.manifest.networks.get("detector")
+    if entry is None:
+        return 1
+    given = entry.config.get("look_every")
+    if isinstance(given, int) and given >= 1:
+        return given
+    return 8 if int(entry.config.get("image_size", 0)) > _LARGE_DETECTOR else 1

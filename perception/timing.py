@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 __all__ = ["StageTime", "Timings"]
 
 _HISTORY = 256  # at 30 frames/s the last eight seconds: recent enough, steady enough
+_AVERAGED = 16  # runs that the running average of a stage looks back on
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,19 +24,42 @@ class StageTime:
 
 
 class Timings:
-    """Records how long named stages take; the names are fixed at construction."""
+    """Records how long named stages take; the names are fixed at construction.
 
-    def __init__(self, *stages: str) -> None:
+    ``clock`` gives seconds and may be replaced (tests do). Stages may run in several threads
+    as long as no stage runs in two at once.
+    """
+
+    def __init__(self, *stages: str, clock: Callable[[], float] = time.perf_counter) -> None:
+        self.clock = clock
         self._recent: dict[str, deque[float]] = {s: deque(maxlen=_HISTORY) for s in stages}
         self._runs = dict.fromkeys(stages, 0)
+        self._average: dict[str, float] = {}
 
     @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        """Time the body of a ``with`` statement; a body that raises is not recorded."""
-        start = time.perf_counter()
+    def stage(self, name: str, spent_ms: list[float] | None = None) -> Iterator[None]:
+        """Time the body of a ``with`` statement; a body that raises is not recorded.
+
+        ``spent_ms``, if given, gets the milliseconds appended as well.
+        """
+        start = self.clock()
         yield
-        self._recent[name].append((time.perf_counter() - start) * 1000.0)
+        took = (self.clock() - start) * 1000.0
+        self.add(name, took)
+        if spent_ms is not None:
+            spent_ms.append(took)
+
+    def add(self, name: str, ms: float) -> None:
+        """Record one run of a stage that was timed elsewhere."""
+        self._recent[name].append(ms)
         self._runs[name] += 1
+        # The plain mean of the first runs, then an exponential one.
+        gain = 1.0 / min(self._runs[name], _AVERAGED)
+        self._average[name] = (1.0 - gain) * self._average.get(name, 0.0) + gain * ms
+
+    def average_ms(self, name: str) -> float:
+        """Return the running average of a stage, 0 before its first run."""
+        return self._average.get(name, 0.0)
 
     def summary(self) -> dict[str, StageTime]:
         """Return the stages that ran, in the order of construction."""

@@ -14,6 +14,7 @@ import pytest
 from edgetwin.perception.bundle import Bundle, FrameStatistics, Manifest, embedded_dir, load_bundle
 from edgetwin.perception.domain import FEATURES, DomainWatch, features, fit_statistics
 from edgetwin.perception.perceiver import Perceiver, PerceiverConfig
+from edgetwin.perception.policy import PolicyConfig
 from edgetwin.perception.records import Detections, Masks
 from edgetwin.perception.timing import Timings
 from edgetwin.perception.tracker import TrackerConfig
@@ -93,8 +94,12 @@ class Eyes:
 
 
 def perceiver(eyes: Eyes, every: int = 1, **kwargs: object) -> Perceiver:
-    kwargs = {"detect_between": False, "tracker": TrackerConfig(settle_s=0.0)} | kwargs
-    config = PerceiverConfig(keyframe_every=every, scene_change=60.0, **kwargs)
+    """Look and measure every so many frames, and for no reason in the picture but a loss."""
+    kwargs = {
+        "tracker": TrackerConfig(settle_s=0.0),
+        "policy": PolicyConfig(scene_change=60.0, new_change=255.0),
+    } | kwargs
+    config = PerceiverConfig(**{"look_every": every, "depth_every": every} | kwargs)
     return Perceiver(bundle(), config=config, detector=eyes, segmenter=eyes, depth=eyes)
 
 
@@ -147,7 +152,8 @@ def test_following_between_keyframes() -> None:
     p = perceiver(eyes, every=4)
     twins = play(p, [picture((RED, (10 + 2 * k, 20, 30 + 2 * k, 40))) for k in range(9)])
     assert eyes.calls == {"detect": 3, "encode": 9, "boxes": 9, "depth": 3}
-    assert p.keyframes == 3
+    assert p.counts.looks == {"start": 1, "interval": 2}
+    assert (p.counts.frames, p.counts.measured) == (9, 3)
     for k, twin in enumerate(twins):
         assert set(twin.objects) == {1}
         assert twin.objects[1].box_xyxy == (10 + 2 * k, 20, 30 + 2 * k, 40)
@@ -155,9 +161,9 @@ def test_following_between_keyframes() -> None:
     assert twins[-1].objects[1].velocity[1] == 0.0
 
 
-def test_detect_between_looks_at_every_frame() -> None:
+def test_looks_and_measurements_have_intervals_of_their_own() -> None:
     eyes = Eyes()
-    p = perceiver(eyes, every=4, detect_between=True)
+    p = perceiver(eyes, every=4, look_every=1)
     play(p, [picture((RED, (10, 20, 30, 40)))] * 8)
     assert eyes.calls == {"detect": 8, "encode": 8, "boxes": 8, "depth": 2}
 
@@ -258,10 +264,12 @@ def test_timings_and_bounds() -> None:
     assert timings["total"].runs == 9
     assert timings["detector"].runs == timings["depth"].runs == 3
     assert 0 < timings["total"].mean_ms <= timings["total"].p95_ms * 9
-    with pytest.raises(InputError, match="keyframe_every >= 1"):
-        PerceiverConfig(keyframe_every=0)
-    with pytest.raises(InputError, match="keyframe_every >= 1"):
-        Perceiver(bundle(), keyframe_every=0, detector=Eyes(), segmenter=Eyes(), depth=Eyes())
+    with pytest.raises(InputError, match="look_every, depth_every"):
+        PerceiverConfig(depth_every=0)
+    with pytest.raises(InputError, match="max_side >= 32"):
+        PerceiverConfig(max_side=8)
+    with pytest.raises(InputError, match="own segmenter to follow by memory"):
+        perceiver(Eyes(), follow="memory")
 
 
 def test_timings_history_is_bounded() -> None:
@@ -334,7 +342,7 @@ def test_features_by_hand() -> None:
 )
 def test_embedded_bundle_perceives_any_picture() -> None:
     shipped = load_bundle("embedded", device="cpu", threads=1)
-    p = Perceiver(shipped, keyframe_every=2)
+    p = Perceiver(shipped, look_every=2)
     rng = np.random.default_rng(0)
     for k, shape in enumerate([(256, 256, 3)] * 3 + [(90, 160, 3)] * 2):
         twin = p.observe(Frame(k, k / 8, rng.integers(0, 255, shape).astype(np.uint8)))
