@@ -215,28 +215,35 @@ def _place(
     track: Track, scale: float, size_hw: tuple[int, int], visible: bool
 ) -> tuple[tuple[float, float, float, float], tuple[float, float], int, Rle | None]:
     """Return box, centroid, area and mask in pixels of the frame."""
-    crop = track.crop
-    if visible and crop is not None:
-        full = _full_mask(crop, scale, size_hw)
-        own = Crop.of(full)
-        if own is not None:
-            return own.box_xyxy, own.centroid, own.area, rle.encode(full)
+    own = _on_frame(track.crop, scale, size_hw) if visible and track.crop is not None else None
+    if own is not None:
+        area, centroid = _area_and_centroid(own)
+        return own.box_xyxy, centroid, area, rle.encode_crop(own.pixels_hw, own.x, own.y, size_hw)
     x0, y0, x1, y1 = (float(v) * scale for v in track.box_xyxy)
     middle = (float(track.centroid[0]) * scale, float(track.centroid[1]) * scale)
     return (x0, y0, x1, y1), middle, round(track.area * scale * scale), None
 
 
-def _full_mask(crop: Crop, scale: float, size_hw: tuple[int, int]) -> NDArray[np.bool_]:
-    full = np.zeros(size_hw, np.bool_)
-    height, width = crop.pixels_hw.shape
+def _on_frame(crop: Crop, scale: float, size_hw: tuple[int, int]) -> Crop | None:
+    """Return the mask in pixels of the frame, cut to its box again; None if it vanishes."""
     if scale == 1.0:
-        full[crop.y : crop.y + height, crop.x : crop.x + width] = crop.pixels_hw
-        return full
+        return crop
+    height, width = crop.pixels_hw.shape
     x0, y0 = round(crop.x * scale), round(crop.y * scale)
     x1 = min(round((crop.x + width) * scale), size_hw[1])
     y1 = min(round((crop.y + height) * scale), size_hw[0])
     if x1 <= x0 or y1 <= y0:
-        return full
-    pixels = crop.pixels_hw.astype(np.float32)
-    full[y0:y1, x0:x1] = cv2.resize(pixels, (x1 - x0, y1 - y0)) >= 0.5
-    return full
+        return None
+    large = cv2.resize(crop.pixels_hw.astype(np.float32), (x1 - x0, y1 - y0)) >= 0.5
+    own = Crop.of(np.asarray(large))
+    return None if own is None else Crop(x0 + own.x, y0 + own.y, own.pixels_hw)
+
+
+def _area_and_centroid(crop: Crop) -> tuple[int, tuple[float, float]]:
+    """Return what :class:`Crop` would, without listing every pixel."""
+    pixels = crop.pixels_hw.view(np.uint8)
+    columns, rows = pixels.sum(axis=0, dtype=np.int64), pixels.sum(axis=1, dtype=np.int64)
+    area = int(rows.sum())
+    x = float(columns @ np.arange(columns.size)) / area
+    y = float(rows @ np.arange(rows.size)) / area
+    return area, (x + crop.x + 0.5, y + crop.y + 0.5)

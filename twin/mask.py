@@ -19,7 +19,17 @@ from .errors import InputError, SchemaError
 from .geometry import Box
 from .schema import Rle
 
-__all__ = ["area", "counts_of", "decode", "encode", "intersection", "iou", "to_box", "union"]
+__all__ = [
+    "area",
+    "counts_of",
+    "decode",
+    "encode",
+    "encode_crop",
+    "intersection",
+    "iou",
+    "to_box",
+    "union",
+]
 
 Counts = NDArray[np.int64]
 
@@ -45,6 +55,39 @@ def encode(mask_hw: NDArray[np.bool_]) -> Rle:
     bounds = np.concatenate((lead, edges, [flat.size]))
     height, width = mask_hw.shape
     return Rle(size=(height, width), counts=_pack(np.diff(bounds)))
+
+
+def encode_crop(pixels_hw: NDArray[np.bool_], x: int, y: int, size_hw: tuple[int, int]) -> Rle:
+    """Encode a mask given as a crop with its top left corner at (x, y) of a larger picture.
+
+    Equal to :func:`encode` of the whole picture; the time depends on the crop's size alone.
+
+    Raises:
+        InputError: if the crop does not lie within a picture of ``size_hw``, or that is one
+            that :func:`encode` refuses.
+    """
+    height, width = size_hw
+    if pixels_hw.ndim != 2 or not 0 < height * width <= _MAX_PIXELS:
+        raise InputError(
+            "expected a crop of shape (h, w) of a picture with 1 to 2**28 pixels, got shapes "
+            f"{pixels_hw.shape} and {size_hw}"
+        )
+    rows, columns = pixels_hw.shape
+    if x < 0 or y < 0 or x + columns > width or y + rows > height:
+        raise InputError(
+            f"expected a crop within {height} x {width} pixels, got {rows} x {columns} at ({x}, {y})"
+        )
+    padded = np.zeros((columns, rows + 2), np.bool_)  # every column begins and ends outside
+    padded[:, 1:-1] = pixels_hw.T
+    edges = np.flatnonzero(padded[:, 1:] != padded[:, :-1])
+    column, row = np.divmod(edges, rows + 1)
+    bounds = (x + column) * height + y + row
+    if rows == height and bounds.size:  # a run over a column's end is one run
+        joined = np.flatnonzero(bounds[1:-1:2] == bounds[2::2]) * 2 + 1
+        bounds = np.delete(bounds, np.concatenate((joined, joined + 1)))
+    last = [] if bounds.size and bounds[-1] == height * width else [height * width]
+    edges = np.array([0, *bounds.tolist(), *last], np.int64)
+    return Rle(size=(height, width), counts=_pack(np.diff(edges)))
 
 
 def decode(rle: Rle) -> NDArray[np.bool_]:

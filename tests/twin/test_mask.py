@@ -144,3 +144,18 @@ def test_two_sizes_are_refused() -> None:
             call()
     with pytest.raises(InputError, match="at least one mask"):
         mask.union([])
+
+
+@given(masks(), st.integers(0, 9), st.integers(0, 9), st.integers(0, 9), st.integers(0, 9))
+def test_crop_encodes_like_the_whole_picture(
+    crop: Mask, left: int, top: int, right: int, bottom: int
+) -> None:
+    whole = np.pad(crop, ((top, bottom), (left, right)))
+    assert mask.encode_crop(crop, left, top, whole.shape) == mask.encode(whole)
+
+
+def test_crop_outside_its_picture_is_refused() -> None:
+    with pytest.raises(InputError, match=r"within 8 x 8 pixels, got 4 x 4 at \(5, 0\)"):
+        mask.encode_crop(np.ones((4, 4), np.bool_), 5, 0, (8, 8))
+    with pytest.raises(InputError, match="1 to 2"):
+        mask.encode_crop(np.ones((4, 4), np.bool_), 0, 0, (0, 8))
