@@ -89,14 +89,73 @@ def run(
 
     with _progress() as progress:
         report = run_pipeline(source, question or [], out, models, fps=fps, progress=progress)
-    for warning in report.warnings:
-        print(f"warning: {' '.join(warning.split())}", file=sys.stderr)
+    _print_warnings(report.warnings)
     if as_json:
         print(json.dumps(report.document, indent=2, ensure_ascii=False))
     else:
         _print_report(report)
     if report.failed:
         raise typer.Exit(2)
+
+
+@app.command()
+def track(
+    source: Annotated[Path, typer.Argument(help="A video, a picture or a folder of frames.")],
+    out: Annotated[Path, typer.Option("-o", "--out", help="Folder for the results.")] = Path("out"),
+    models: ModelsOption = "embedded",
+    words: Annotated[
+        str | None,
+        typer.Option(help='What to look for: "mug, red ball". All words of the set if left out.'),
+    ] = None,
+    look_every: Annotated[
+        int | None,
+        typer.Option(
+            "--keyframe-every",
+            min=1,
+            help="Frames between looks of the detector; content asks "
+            "for more. The set decides if left out.",
+        ),
+    ] = None,
+    budget_ms: Annotated[
+        float | None,
+        typer.Option(help="Milliseconds that a frame may take on average; looks give way."),
+    ] = None,
+    follow: Annotated[
+        Literal["auto", "boxes", "memory", "hybrid"],
+        typer.Option(help="What masks follow by between looks: boxes, SAM 2's memory, or both."),
+    ] = "auto",
+    overlay: Annotated[bool, typer.Option(help="Draw overlay.mp4.")] = True,
+    max_frames: Annotated[int | None, typer.Option(min=1, help="Stop after so many.")] = None,
+    fps: Annotated[float, typer.Option(help="Rate of a folder of frames.")] = 10.0,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print tracks.json on stdout, nothing else.")
+    ] = False,
+) -> None:
+    """Find and follow every object of a video, without language.
+
+    Writes tracks.json (one summary per object), overlay.mp4, masks.json, twin.sqlite and
+    twin.jsonl. Ctrl-C keeps what was written.
+    """
+    from .deploy.track import perceiver_config
+    from .deploy.track import track as track_source
+
+    with _progress() as progress:
+        report = track_source(
+            source,
+            out,
+            models,
+            words=words,
+            config=perceiver_config(look_every=look_every, follow=follow, budget_ms=budget_ms),
+            overlay=overlay,
+            max_frames=max_frames,
+            fps=fps,
+            progress=progress,
+        )
+    _print_warnings(report.warnings)
+    if as_json:
+        print(json.dumps(report.document, indent=2, ensure_ascii=False))
+    else:
+        print(report.text())
 
 
 @app.command()
@@ -262,6 +321,11 @@ def _progress() -> Iterator[Callable[[str, int, int | None], None]]:
             bars.update(tasks[stage], completed=done, total=total)
 
         yield update
+
+
+def _print_warnings(warnings: list[str]) -> None:
+    for warning in warnings:
+        print(f"warning: {' '.join(warning.split())}", file=sys.stderr)
 
 
 def _print_report(report: Any) -> None:

@@ -44,7 +44,7 @@ EXTRAS: dict[str, dict[str, str]] = {
         "safetensors": "safetensors",
     },
     "sim": {"mujoco": "mujoco"},
-    "viz": {"matplotlib": "matplotlib"},
+    "viz": {"matplotlib": "matplotlib", "supervision": "supervision"},
 }
 """Extra -> {distribution: module}; a test holds it to ``pyproject.toml``."""
 

@@ -1,23 +1,37 @@
 """A model set made ready: perceiver, reasoner, and what they are called.
 
 ``perceiver`` and ``reasoner`` are protocols, so that a run can be given others: a remote
-model, a scripted one in a test.
+model, a scripted one in a test. :class:`Perception` is the part without language.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from ..perception.bundle import Bundle, load_bundle, models_home
 from ..reasoner.bundle import load_bundle as load_reasoner_bundle
+from ..twin.errors import InputError
 from ..twin.frame import Frame
 from ..twin.schema import FrameTwin
 from ..twin.window import TwinWindow
 
-__all__ = ["AnswerRecord", "Models", "Observer", "Responder", "bundle_identities", "load_models"]
+if TYPE_CHECKING:
+    from ..perception.perceiver import Perceiver, PerceiverConfig
+
+__all__ = [
+    "AnswerRecord",
+    "Models",
+    "Observer",
+    "Perception",
+    "Responder",
+    "Streamer",
+    "bundle_identities",
+    "load_models",
+    "load_perception",
+]
 
 
 class Observer(Protocol):
@@ -25,6 +39,15 @@ class Observer(Protocol):
 
     def observe(self, frame: Frame) -> FrameTwin:
         """Return the twin of the next frame."""
+        ...
+
+
+@runtime_checkable
+class Streamer(Protocol):
+    """Turns a stream of frames into their twins, working on several frames at once."""
+
+    def stream(self, frames: Iterable[Frame]) -> Iterator[FrameTwin]:
+        """Yield the twin of every frame, in order."""
         ...
 
 
@@ -50,22 +73,30 @@ class Responder(Protocol):
 
 
 @dataclass
-class Models:
-    """A set ready to run.
+class Perception:
+    """A perceiver ready to run.
 
     Attributes:
         name: the set's name or the bundle's folder.
         identities: role -> {"id", "sha256"} as ``answer.json`` reports them.
         warnings: asks the perceiver for its warnings, one line each, after a run.
         stage_ms: asks the perceiver for the milliseconds spent per stage so far.
+        counts: asks the perceiver how often it looked, began, dropped, and so on.
     """
 
     name: str
     perceiver: Observer
-    reasoner: Responder
     identities: dict[str, dict[str, Any]] = field(default_factory=dict)
     warnings: Callable[[], list[str]] = list
     stage_ms: Callable[[], dict[str, float]] = dict
+    counts: Callable[[], dict[str, Any]] = dict
+
+
+@dataclass
+class Models(Perception):
+    """A perceiver and a reasoner ready to run; ``identities`` has the role ``reasoner`` too."""
+
+    reasoner: Responder = field(kw_only=True)
 
 
 def load_models(name: str | Path = "embedded") -> Models:
@@ -77,19 +108,47 @@ def load_models(name: str | Path = "embedded") -> Models:
     Raises:
         ModelError: if the set cannot be had, or a file is missing or changed.
     """
-    from ..perception.perceiver import Perceiver
     from ..reasoner.models.ort_genai import OrtGenAiModel
     from ..reasoner.rollout import Reasoner
 
     seeing, speaking = _folders(name)
     bundle = load_bundle(seeing)
-    perceiver = Perceiver(bundle)
+    sight = _perception(name, bundle, None, None)
     model = OrtGenAiModel(load_reasoner_bundle(speaking))
-    identities = bundle_identities(bundle)
-    identities["reasoner"] = {"id": model.name, "sha256": model.sha256}
+    sight.identities["reasoner"] = {"id": model.name, "sha256": model.sha256}
+    return Models(**vars(sight), reasoner=Reasoner(model, vocabulary=bundle.words.nouns))
+
+
+def load_perception(
+    name: str | Path = "embedded",
+    words: Sequence[str] | None = None,
+    config: PerceiverConfig | None = None,
+) -> Perception:
+    """Load the networks that see, without the language model.
+
+    ``words`` are what to look for, such as ``["mug", "red ball"]``; None is every word of the
+    set. Words that the set does not know become a warning.
+
+    Raises:
+        InputError: if the set knows none of the words.
+        ModelError: as :func:`load_models`.
+    """
+    return _perception(name, load_bundle(_folders(name)[0]), words, config)
+
+
+def _perception(
+    name: str | Path,
+    bundle: Bundle,
+    words: Sequence[str] | None,
+    config: PerceiverConfig | None,
+) -> Perception:
+    from ..perception.perceiver import Perceiver
+
+    perceiver = Perceiver(bundle, words, config=config)
+    unknown = _unknown(perceiver, bundle, words)
 
     def warnings() -> list[str]:
-        return [perceiver.domain_warning] if perceiver.domain_warning else []
+        return [*unknown, *([perceiver.domain_warning] if perceiver.domain_warning else [])]
 
     def stage_ms() -> dict[str, float]:
         return {
@@ -98,8 +157,30 @@ def load_models(name: str | Path = "embedded") -> Models:
             if stage != "total"
         }
 
-    reasoner = Reasoner(model, vocabulary=bundle.words.nouns)
-    return Models(str(name), perceiver, reasoner, identities, warnings, stage_ms)
+    def counts() -> dict[str, Any]:
+        return {**asdict(perceiver.counts), **asdict(perceiver.tracker.counts)}
+
+    identities = bundle_identities(bundle)
+    return Perception(str(name), perceiver, identities, warnings, stage_ms, counts)
+
+
+def _unknown(perceiver: Perceiver, bundle: Bundle, words: Sequence[str] | None) -> list[str]:
+    """Return the warning about words that the detector does not know, as a list of 0 or 1."""
+    from ..perception.detector import Detector
+
+    detector = perceiver._senses.detector
+    if words is None or not isinstance(detector, Detector):
+        return []
+    unknown = detector.unknown(words)
+    known = ", ".join(detector.nouns)
+    if len(unknown) == len(words):
+        raise InputError(
+            f"expected at least one word that the {bundle.name} set knows, got "
+            f"{', '.join(unknown) or 'none'}; it knows {known or 'any noun: give one'}"
+        )
+    if not unknown:
+        return []
+    return [f"the {bundle.name} set does not know: {', '.join(unknown)}; it knows {known}"]
 
 
 def bundle_identities(bundle: Bundle) -> dict[str, dict[str, Any]]:

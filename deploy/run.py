@@ -9,9 +9,8 @@ Whatever stops a run, what was written before stays.
 
 from __future__ import annotations
 
-import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,25 +18,22 @@ from typing import Any
 
 from ..reasoner.prompts import clean_question
 from ..twin.errors import EdgeTwinError, QueryError
-from ..twin.jsonl import FrameWriter
 from ..twin.store import TwinStore
 from ..twin.window import TwinWindow
 from .models import Models, load_models
+from .perceive import Progress, Tally, clear_results, ms_since, perceived, twin_files
 from .stream.draw import Canvas, Caption
 from .stream.sinks import (
     MaskPngSink,
-    MasksJsonSink,
     OverlaySink,
     make_folder,
     write_json,
-    writing,
 )
 from .stream.source import Source, open_source
 
-__all__ = ["RunReport", "answer_text", "clear_results", "run"]
+__all__ = ["RunReport", "answer_text", "run"]
 
 ANSWER_VERSION = 1
-Progress = Callable[[str, int, int | None], None]
 
 
 @dataclass
@@ -102,25 +98,10 @@ def run(
     started = time.perf_counter()
     ready = models if isinstance(models, Models) else load_models(models)
     out = Path(out_dir)
-    report = RunReport(out, ms={"load": _ms_since(started)})
+    report = RunReport(out, ms={"load": round(ms_since(started), 1)})
     make_folder(out)
     clear_results(out)
     return _Run(opened, out, ready, report, progress or _silent).all(questions)
-
-
-def clear_results(out: Path) -> None:
-    """Remove the results of an earlier run, and nothing else, from a folder."""
-    with writing(out):
-        for name in ("overlay.mp4", "masks.json", "twin.jsonl", "answer.json"):
-            (out / name).unlink(missing_ok=True)
-        for suffix in ("", "-wal", "-shm"):
-            (out / f"twin.sqlite{suffix}").unlink(missing_ok=True)
-        masks = out / "masks"
-        for folder in (masks, *masks.glob("q[0-9]*")):
-            for picture in folder.glob("[0-9]*.png"):
-                picture.unlink()
-        for folder in masks.glob("q[0-9]*"):
-            shutil.rmtree(folder, ignore_errors=True)
 
 
 class _Run:
@@ -145,30 +126,15 @@ class _Run:
 
     def perceive(self, store: TwinStore) -> None:
         """First pass: frames to twins, written as they come."""
-        report = self.report
-        decode = perceive = 0.0
-        with (
-            FrameWriter(self.out / "twin.jsonl") as jsonl,
-            closing(MasksJsonSink(self.out / "masks.json")) as masks,
-        ):
-            frames = iter(self.source)
-            while True:
-                started = time.perf_counter()
-                frame = next(frames, None)
-                decode += _ms_since(started)
-                if frame is None:
-                    break
-                started = time.perf_counter()
-                twin = self.models.perceiver.observe(frame)
-                perceive += _ms_since(started)
-                store.append(twin)
-                jsonl.write(twin)
-                masks.write(twin)
+        report, tally = self.report, Tally()
+        with twin_files(self.out, store) as write:
+            for _, twin in perceived(self.source, self.models.perceiver, tally):
+                write(twin)
                 self.window.append(twin)
-                report.frames, report.seconds = twin.index + 1, twin.timestamp_s
+                report.frames, report.seconds = tally.processed, tally.seconds
                 self.progress("perceive", report.frames, self.source.frame_count)
-        store.flush()
-        report.ms |= {"decode": round(decode, 1), "perceive": round(perceive, 1)}
+        report.ms |= {"decode": round(tally.decode_ms, 1)}
+        report.ms |= {"perceive": round(tally.perceive_ms, 1)}
         report.ms |= {name: round(ms, 1) for name, ms in self.models.stage_ms().items()}
         report.warnings += self.models.warnings()
         if report.frames > len(self.window):
@@ -188,7 +154,7 @@ class _Run:
             store.record_answer(record)
             write_json(self.out / "answer.json", self.report.document)
         self.progress("answer", len(questions), len(questions))
-        self.report.ms["reason"] = _ms_since(started)
+        self.report.ms["reason"] = round(ms_since(started), 1)
 
     def _answer_one(self, question: str) -> dict[str, Any]:
         started = time.perf_counter()
@@ -202,7 +168,7 @@ class _Run:
         if partial:
             given["message"] = "; ".join(t for t in (given.get("message"), self.source.reason) if t)
         parts = {f"reason_{k}": v for k, v in given.get("ms", {}).items() if k != "total"}
-        stages = {**self.report.ms, "reason": _ms_since(started), **parts}
+        stages = {**self.report.ms, "reason": round(ms_since(started), 1), **parts}
         model = given.get("model") or self.models.identities.get("reasoner", {})
         head = {
             "version": ANSWER_VERSION,
@@ -265,7 +231,7 @@ class _Run:
                     folder.write(twin)
                 overlay.write(frame.image_hw3, twin)
                 self.progress("draw", twin.index + 1, self.report.frames)
-        self.report.ms["draw"] = _ms_since(started)
+        self.report.ms["draw"] = round(ms_since(started), 1)
         for answer in answers:
             answer["ms"]["draw"] = self.report.ms["draw"]
         write_json(self.out / "answer.json", self.report.document)
@@ -291,10 +257,6 @@ def _checked(queries: Sequence[str]) -> list[str]:
         clean_question(query)
     # A terminal may hand over bytes that are no UTF-8; they cannot be written to JSON.
     return [" ".join(query.encode(errors="replace").decode().split()) for query in queries]
-
-
-def _ms_since(started: float) -> float:
-    return round((time.perf_counter() - started) * 1000, 1)
 
 
 def _silent(stage: str, done: int, total: int | None) -> None:

@@ -37,6 +37,7 @@ __all__ = [
 
 _ENCODERS = ("libx264", "h264", "libopenh264", "mpeg4")  # the first that this FFmpeg can open
 _CLOCK = 90_000  # ticks per second of overlay.mp4: exact for every common rate
+_MAX_GAP_S = 3600.0  # a longer one is shown as this: MP4 holds no frame for 13 hours
 
 
 @contextmanager
@@ -149,14 +150,15 @@ class MaskPngSink:
 class OverlaySink:
     """``overlay.mp4``: H.264 with the frames' own timestamps, drawn by a :class:`Canvas`.
 
-    A source of one frame is shown for two seconds.
+    A source of one frame is shown for two seconds, a gap of more than an hour for an hour.
     """
 
     def __init__(self, path: Path, canvas: Canvas, fps: float) -> None:
         self.path = path
         self._canvas = canvas
         self._last = -1
-        self._tick = max(1, round(_CLOCK / fps))
+        self._left_out_s = 0.0  # of gaps that were too long
+        self._last_s = 0.0
         with writing(path):
             self._container = av.open(str(path), "w", format="mp4")
             self._stream = self._open_stream(Fraction(fps).limit_denominator(1001))
@@ -182,7 +184,10 @@ class OverlaySink:
     def write(self, image_hw3: NDArray[np.uint8], twin: FrameTwin) -> None:
         """Draw and encode one frame."""
         picture = av.VideoFrame.from_ndarray(self._canvas.draw(image_hw3, twin), format="rgb24")
-        picture.pts = max(round(twin.timestamp_s * _CLOCK), self._last + 1)
+        self._left_out_s += max(0.0, twin.timestamp_s - self._last_s - _MAX_GAP_S)
+        self._last_s = twin.timestamp_s
+        shown_s = twin.timestamp_s - self._left_out_s
+        picture.pts = max(round(shown_s * _CLOCK), self._last + 1)
         picture.time_base = Fraction(1, _CLOCK)
         self._last = picture.pts
         with writing(self.path):

@@ -3,18 +3,21 @@
 A :class:`Source` can be iterated as often as wanted; each pass decodes anew and holds one
 frame at a time, so memory does not grow with length. Pictures are upright: a video's
 display rotation and a picture's EXIF orientation are applied. Timestamps are seconds since
-the first frame and strictly increase, also where the file's own do not.
+the first frame and strictly increase, also where the file's own do not: a clock that goes back
+is taken up where it was.
 
 What was decoded is kept: when a file ends early or some packets are damaged, iteration
 ends normally and ``status`` is ``"partial"`` with one line in ``reason``.
 
-Not covered: cameras and network addresses, mirrored display matrices, non-square pixels.
+Not covered: cameras, network addresses and playlists, mirrored display matrices; non-square
+pixels stay as they are stored, and a frame of another size is stretched to the first one's.
 """
 
 from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,7 +40,11 @@ Status = Literal["ok", "partial"]
 MAX_PIXELS = 50_000_000  # one RGB frame of this size is 150 MB: beyond it a device would swap
 PICTURES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 _MAGIC = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"BM", b"II*\0", b"MM\0*")
-_NOT_VIDEO = {"tty", "lrc", "srt", "webvtt", "ass"}  # demuxers that take any text for a picture
+# Demuxers that take any text for a picture, and those that open other files than the one given.
+_NOT_VIDEO = {"tty", "lrc", "srt", "webvtt", "ass", "hls", "concat", "dash", "imf", "image2"}
+_PLAYLISTS = (b"#EXTM3U", b"ffconcat", b"[playlist]")
+_RATES = (0.001, 1000.0)  # frames per second that a header may claim and be believed
+_JUMP_BACK_S = 1.0  # further back than this is another clock; less is a trembling one
 
 
 class Source(ABC):
@@ -50,6 +57,7 @@ class Source(ABC):
         frame_count: frames the container declares, or None when it does not say.
         status: ``"partial"`` after a pass that lost frames, else ``"ok"``.
         reason: one line saying what was lost, empty when nothing was.
+        dropped: frames that the last pass read and could not use, by reason.
     """
 
     kind: str = "video"
@@ -62,6 +70,7 @@ class Source(ABC):
         self.frame_count = frame_count
         self.status: Status = "ok"
         self.reason = ""
+        self.dropped: Counter[str] = Counter()
 
     @abstractmethod
     def _read(self) -> Iterator[tuple[float, Image]]:
@@ -77,8 +86,8 @@ class Source(ABC):
         Raises:
             SourceError: if not one frame could be decoded.
         """
-        self.status, self.reason = "ok", ""
-        start: float | None = None
+        self.status, self.reason, self.dropped = "ok", "", Counter()
+        start: float | None = None  # the file's clock at second 0
         last = -1.0
         index = 0
         shape: tuple[int, ...] = ()
@@ -89,7 +98,9 @@ class Source(ABC):
                 image = _resized(image, shape)
             now = seconds - start
             if index and now <= last:
-                now = last + 1.0 / self.fps
+                back, now = last - now, last + 1.0 / self.fps
+                if back > _JUMP_BACK_S:
+                    start = seconds - now
             yield Frame(index, now, image, self.source_id)
             last, index = now, index + 1
         if index == 0:
@@ -104,9 +115,8 @@ class VideoSource(Source):
 
     def __init__(self, path: Path) -> None:
         with _open_container(path) as container:
-            stream = container.streams.video[0]
-            fps = float(stream.average_rate or stream.guessed_rate or 25)
-            super().__init__(path, fps, stream.frames or None)
+            stream = _video_of(container)
+            super().__init__(path, _rate_of(stream), stream.frames or None)
             self._expected_s = _declared_seconds(container, stream)
             _check_size(stream.width, stream.height, path)
 
@@ -114,12 +124,17 @@ class VideoSource(Source):
         tally = _Tally()
         first, clock = None, 0.0
         with _open_container(self.path) as container:
-            stream = container.streams.video[0]
+            stream = _video_of(container)
             stream.thread_type = "AUTO"
-            for frame in _decode(container, stream, tally):
-                clock = clock + 1.0 / self.fps if frame.time is None else float(frame.time)
-                first = clock if first is None else first
-                yield clock, _upright(frame)
+            stream.codec_context.options = {"max_pixels": str(MAX_PIXELS)}  # in-band sizes too
+            try:
+                for frame, image in _decode(container, stream, tally):
+                    clock = clock + 1.0 / self.fps if frame.time is None else float(frame.time)
+                    first = clock if first is None else first
+                    yield clock, image
+            except GeneratorExit:  # stopped early: only what was met counts
+                self._judge_damage(tally)
+                raise
         self._judge(tally, clock - (first or 0.0))
 
     def _judge(self, tally: _Tally, seconds: float) -> None:
@@ -128,10 +143,15 @@ class VideoSource(Source):
             self._lost(
                 f"the video declares {self.frame_count} frames and is cut or damaged: {kept}"
             )
-        elif tally.damaged:
-            self._lost(f"{tally.damaged} packets of the video are damaged: {kept}")
         elif self._expected_s and seconds + 1.5 / self.fps + 0.25 < self._expected_s:
             self._lost(f"the video declares {self._expected_s:.2f} s and ends early: {kept}")
+        self._judge_damage(tally)
+
+    def _judge_damage(self, tally: _Tally) -> None:
+        if tally.damaged:
+            self.dropped["damaged"] = tally.damaged
+            kept = f"kept the {tally.decoded} frames decoded"
+            self._lost(f"{tally.damaged} packets of the video are damaged: {kept}")
 
 
 class ImageSource(Source):
@@ -171,26 +191,30 @@ class FolderSource(Source):
             )
         super().__init__(path, fps, len(names))
         self.names = sorted(names, key=_natural)
+        self._first_out = ""
 
     def _read(self) -> Iterator[tuple[float, Image]]:
         shape: tuple[int, ...] = ()
-        left_out: list[str] = []
         for place, name in enumerate(self.names):
             try:
                 image = _read_picture(name)
             except SourceError:
-                left_out.append(name.name)
+                self._leave_out(name, "unreadable")
                 continue
             if shape and image.shape != shape:
-                left_out.append(name.name)
+                self._leave_out(name, "other size")
                 continue
             shape = image.shape
             yield place / self.fps, image
-        if left_out:
-            self._lost(
-                f"{len(left_out)} of {len(self.names)} pictures left out "
-                f"(unreadable or of another size), the first {left_out[0]}"
-            )
+
+    def _leave_out(self, name: Path, why: str) -> None:
+        self.dropped[why] += 1
+        self._first_out = self._first_out if self.status == "partial" else name.name
+        self.status = "partial"
+        self.reason = (
+            f"{self.dropped.total()} of {len(self.names)} pictures left out "
+            f"(unreadable or of another size), the first {self._first_out}"
+        )
 
 
 def open_source(path: str | Path, fps: float = 10.0) -> Source:
@@ -222,6 +246,8 @@ def open_source(path: str | Path, fps: float = 10.0) -> Source:
         raise SourceError(
             f"expected a readable file, got {path}: {error.strerror}: check its permissions"
         ) from error
+    if head.startswith(_PLAYLISTS):
+        raise SourceError(f"expected a video, got {path}, a playlist: give the video it names")
     if head.startswith(_MAGIC) or (head[:4] == b"RIFF" and head[8:12] == b"WEBP"):
         return ImageSource(path)
     return VideoSource(path)
@@ -229,19 +255,34 @@ def open_source(path: str | Path, fps: float = 10.0) -> Source:
 
 def _open_container(path: Path) -> Any:
     try:
-        container = av.open(str(path), options={"protocol_whitelist": "file"})
+        # Absolute: FFmpeg would take "12:30.mp4" for a protocol's name.
+        container = av.open(str(path.absolute()), options={"protocol_whitelist": "file"})
     except (av.error.FFmpegError, OSError, ValueError) as error:
         raise SourceError(
             f"expected a video or a picture, got {path}, which cannot be decoded "
             f"({_short(error)}): give an H.264, HEVC, VP9, AV1, MPEG or MJPEG file"
         ) from error
-    if not container.streams.video or container.format.name in _NOT_VIDEO:
+    if _video_of(container) is None or container.format.name in _NOT_VIDEO:
         container.close()
         raise SourceError(
             f"expected a file with a video stream, got {path} without one: "
             "give a video, a picture or a folder of frames"
         )
     return container
+
+
+def _video_of(container: Any) -> Any:
+    """Return the stream to read, or None; a cover picture only where there is nothing else."""
+    best = container.streams.best("video")
+    return best if best is not None or not container.streams.video else container.streams.video[0]
+
+
+def _rate_of(stream: Any) -> float:
+    """Return the first rate in the header that can be true, else 25."""
+    for rate in (stream.average_rate, stream.guessed_rate, stream.base_rate):
+        if rate and _RATES[0] <= rate <= _RATES[1]:
+            return float(rate)
+    return 25.0
 
 
 @dataclass
@@ -253,8 +294,8 @@ class _Tally:
     hidden: int = 0
 
 
-def _decode(container: Any, stream: Any, tally: _Tally) -> Iterator[Any]:
-    """Yield whole frames; damaged packets and frames are counted and left out."""
+def _decode(container: Any, stream: Any, tally: _Tally) -> Iterator[tuple[Any, Image]]:
+    """Yield whole frames and their pictures; damaged packets and frames are counted, left out."""
     packets = container.demux(stream)
     while True:
         try:
@@ -270,10 +311,14 @@ def _decode(container: Any, stream: Any, tally: _Tally) -> Iterator[Any]:
         except (av.error.FFmpegError, OSError):
             tally.damaged += 1
             continue
-        whole = [frame for frame in frames if not frame.is_corrupt]
-        tally.damaged += bool(packet.is_corrupt) + len(frames) - len(whole)
-        tally.decoded += len(whole)
-        yield from whole
+        tally.damaged += bool(packet.is_corrupt)
+        for frame in frames:
+            image = None if frame.is_corrupt else _upright(frame)
+            if image is None:
+                tally.damaged += 1
+                continue
+            tally.decoded += 1
+            yield frame, image
 
 
 def _declared_seconds(container: Any, stream: Any) -> float | None:
@@ -285,10 +330,13 @@ def _declared_seconds(container: Any, stream: Any) -> float | None:
     return None
 
 
-def _upright(frame: Any) -> Image:
-    _check_size(frame.width, frame.height, None)
+def _upright(frame: Any) -> Image | None:
+    """Return a frame as RGB, turned as its metadata says, or None if it cannot be converted."""
+    try:
+        image = frame.to_ndarray(format="rgb24")
+    except (av.error.FFmpegError, ValueError):
+        return None
     turns = round(frame.rotation / 90) % 4
-    image = frame.to_ndarray(format="rgb24")
     return np.ascontiguousarray(np.rot90(image, turns)) if turns else image
 
 

@@ -106,4 +106,4 @@ def square_models(replies: Sequence[str], finder: SquareFinder | None = None) ->
     """Real rollout and tools over a scripted language model."""
     model = ScriptedModel(replies)
     identities = {"detector": {"id": "squares/detector", "sha256": {}}}
-    return Models("squares", finder or SquareFinder(), Reasoner(model), identities)
+    return Models("squares", finder or SquareFinder(), identities, reasoner=Reasoner(model))
