@@ -8,13 +8,13 @@ follows by its box. Memories are renewed by need, at most so many per frame.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .memory_bank import MemoryBank
+from .policy import Followed
 from .records import Masks
 from .segmenter import SegmentedMasks, Segmenter
 from .sense import SegmenterLike, View
@@ -22,19 +22,10 @@ from .timing import Timings
 from .tracker import Tracker
 from .tracks import Crop, Track
 
-__all__ = ["Followed", "Follower"]
+__all__ = ["Follower"]
 
 _MAX_HIDDEN = 4  # hidden objects that memory searches per frame: each costs as a visible one
 _EXPLAINED = 0.5  # part of a returning mask that a visible object may cover
-
-
-@dataclass(frozen=True, slots=True)
-class Followed:
-    """What following came to: objects lost, hidden ones seen again, quality of each mask."""
-
-    lost: bool = False
-    back: bool = False
-    qualities_n: tuple[float, ...] = ()
 
 
 class Follower:

@@ -204,6 +204,19 @@ class Perceiver:
         """One line if the video does not look like the bundle's training data, else None."""
         return self._domain.warning
 
+    @property
+    def detector(self) -> DetectorLike:
+        """What looks for the vocabulary."""
+        return self._senses.detector
+
+    def unknown(self, vocabulary: Sequence[str]) -> list[str]:
+        """Return the entries that the detector has no word for, in order.
+
+        Empty if the detector does not say (one that replaces the bundle's own).
+        """
+        own = self._senses.detector
+        return own.unknown(vocabulary) if isinstance(own, Detector) else []
+
     def observe(self, frame: Frame) -> FrameTwin:
         """Perceive the next frame and return its twin.
 

@@ -13,7 +13,7 @@ its background's brightness waits for the interval.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -26,11 +26,15 @@ from .sense import THUMB, View
 from .timing import Timings
 from .tracks import Crop
 
-__all__ = ["Changes", "Policy", "PolicyConfig", "PolicyCounts", "Reason"]
+__all__ = ["Changes", "Followed", "Policy", "PolicyConfig", "PolicyCounts", "Reason"]
 
 Reason = Literal["start", "interval", "scene", "new", "lost", "quality", "back"]
 
 _CARRY = 8  # frames' worth of budget that may be saved up or owed: bounds both
+_DEPTH_FLOOR = 4  # longest depth interval in units of the longest look interval
+_SAVED = 2  # frames' worth saved above which the intervals are as configured
+_STILL = 2.0  # grey levels of mean difference, far below what a moving camera gives
+_AROUND = np.ones((3, 3), np.uint8)
 _OWED = 2  # frames' worth that a look for a reason in the picture may go into debt
 
 
@@ -86,16 +90,26 @@ class PolicyCounts:
     skipped_depth: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class Followed:
+    """What following came to: an object was lost, a hidden one seen again, masks' qualities."""
+
+    lost: bool = False
+    back: bool = False
+    qualities_n: tuple[float, ...] = ()
+
+
 class Changes:
     """Finds regions that changed since the last look and that no known object explains.
 
     Remembers the last look's thumbnail and which cells objects covered since then. When the
-    whole picture shifts, both are shifted along.
+    whole picture shifts, both are shifted along. A cell has changed if a channel lies outside
+    what it and its neighbours held, so that a fraction of a cell's motion counts for nothing.
     """
 
     def __init__(self, config: PolicyConfig) -> None:
         self._config = config
-        self._look: NDArray[np.float32] | None = None
+        self._look: NDArray[np.uint8] | None = None
         self._covered = np.zeros((THUMB, THUMB), np.bool_)
         self._window = cv2.createHanningWindow((THUMB, THUMB), cv2.CV_32F)
 
@@ -105,7 +119,7 @@ class Changes:
 
     def looked(self, view: View) -> None:
         """Take a look's picture as what is known."""
-        self._look = view.thumb_hw
+        self._look = view.thumb_hw3
         self._covered = np.zeros((THUMB, THUMB), np.bool_)
 
     def cover(self, crops: Iterable[Crop], size_hw: tuple[int, int]) -> None:
@@ -120,34 +134,35 @@ class Changes:
         """Tell whether something changed where nothing is known to be."""
         if self._look is None:
             return False
-        before, unknown = self._aligned(view.thumb_hw)
-        changed = (cv2.absdiff(view.thumb_hw, before) > self._config.new_change) & ~unknown
+        before, known = self._aligned(self._look, view.thumb_hw3)
+        above = cv2.subtract(view.thumb_hw3, cv2.dilate(before, _AROUND))
+        below = cv2.subtract(cv2.erode(before, _AROUND), view.thumb_hw3)
+        changed = (cv2.max(above, below).max(axis=2) > self._config.new_change) & ~known
         if np.count_nonzero(changed) < self._config.new_cells:
             return False
         _, _, stats, _ = cv2.connectedComponentsWithStats(changed.view(np.uint8), connectivity=8)
         return bool((stats[1:, cv2.CC_STAT_AREA] >= self._config.new_cells).any())
 
     def _aligned(
-        self, thumb_hw: NDArray[np.float32]
-    ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-        """Return the last look's picture, shifted with the camera, and cells to leave out."""
-        assert self._look is not None
-        still = cv2.absdiff(thumb_hw, self._look)
-        if float(still.mean()) < 2.0:  # far below any camera motion
-            return self._look, self._covered
-        (dx, dy), _ = cv2.phaseCorrelate(self._look, thumb_hw, self._window)
-        if max(abs(dx), abs(dy)) < 0.2 or max(abs(dx), abs(dy)) > THUMB / 4:
-            return self._look, self._covered
-        move = np.array([[1, 0, dx], [0, 1, dy]], np.float32)
-        size = (THUMB, THUMB)
-        shifted = cv2.warpAffine(self._look, move, size, borderMode=cv2.BORDER_REPLICATE)
-        if float(cv2.absdiff(thumb_hw, shifted).mean()) > 0.6 * float(still.mean()):
-            return self._look, self._covered  # things moved, not the camera
-        unknown = cv2.warpAffine(
-            self._covered.view(np.uint8), move, size, borderMode=cv2.BORDER_CONSTANT, borderValue=1
+        self, before: NDArray[np.uint8], now: NDArray[np.uint8]
+    ) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
+        """Return the picture before, shifted with the camera, and the cells to leave out."""
+        grey, grey_now = (cv2.cvtColor(t, cv2.COLOR_RGB2GRAY) for t in (before, now))
+        still = float(cv2.absdiff(grey_now, grey).mean())
+        if still < _STILL:
+            return before, self._covered
+        (dx, dy), _ = cv2.phaseCorrelate(
+            grey.astype(np.float32), grey_now.astype(np.float32), self._window
         )
-        grown = cv2.dilate(unknown, np.ones((3, 3), np.uint8)) > 0
-        return np.asarray(shifted, np.float32), np.asarray(grown)
+        far = max(abs(dx), abs(dy))
+        if not 0.2 < far < THUMB / 4:
+            return before, self._covered
+        move, size = np.array([[1, 0, dx], [0, 1, dy]], np.float32), (THUMB, THUMB)
+        if float(cv2.absdiff(grey_now, cv2.warpAffine(grey, move, size)).mean()) > 0.7 * still:
+            return before, self._covered  # things moved, not the camera
+        shifted = cv2.warpAffine(before, move, size, borderMode=cv2.BORDER_REPLICATE)
+        known = cv2.warpAffine(self._covered.view(np.uint8), move, size, borderValue=1.0)
+        return np.asarray(shifted, np.uint8), np.asarray(cv2.dilate(known, _AROUND)) > 0
 
 
 class Policy:
@@ -178,13 +193,12 @@ class Policy:
     @property
     def look_interval(self) -> int:
         """Frames between looks at present."""
-        stretched = math.ceil(self.config.look_every / self._share)
-        return min(stretched, self.config.max_interval)
+        return min(self._stretched(self.config.look_every), self.config.max_interval)
 
     @property
     def depth_interval(self) -> int:
         """Frames between measurements at present."""
-        return min(math.ceil(self.config.depth_every / self._share), 4 * self.config.max_interval)
+        return min(self._stretched(self.config.depth_every), self._depth_floor)
 
     def memories(self, wanted: int) -> int:
         """Return how many objects' memories may be renewed at this frame, 1 or more."""
@@ -208,31 +222,31 @@ class Policy:
             return self._allow("start")
         if self._scene:
             return self._allow("scene")
-        if self._since_look >= self.look_interval:
-            return self._allow("interval")
-        if self._since_look >= self.config.pause and self._changes.new_region(view):
-            return self._allow("new")
-        return None
+        return self._allow("interval") if self._since_look >= self.look_interval else None
 
-    def after(self, lost: bool, back: bool, qualities_n: Sequence[float]) -> Reason | None:
-        """Return why to look after all, judged by the masks that followed; None if not."""
-        if self._looked is not None:
-            return None
-        if lost:
+    def after(self, view: View, crops: Iterable[Crop], seen: Followed) -> Reason | None:
+        """Return why to look after all, judged by what followed; None if not.
+
+        ``crops`` are the masks of all visible objects.
+        """
+        if seen.lost:
             return self._allow("lost")
-        if back:
+        if self._since_look < self.config.pause:
+            return None
+        if seen.back:
             return self._allow("back")
-        poor = min(qualities_n, default=1.0) < self.config.min_quality
-        if poor and self._since_look >= self.config.pause:
+        if min(seen.qualities_n, default=1.0) < self.config.min_quality:
             return self._allow("quality")
-        return None
+        self._changes.cover(crops, view.size_hw)
+        return self._allow("new") if self._changes.new_region(view) else None
 
     def depth_due(self) -> bool:
         """Tell whether depth is measured at this frame."""
         first = self.counts.measured == 0
         if not first and not self._scene and self._since_depth < self.depth_interval:
             return False
-        if not first and self._over(_OWED if self._scene else 0):
+        floor = first or self._since_depth >= self._depth_floor
+        if not floor and self._over(_OWED if self._scene else 0):
             self.counts.skipped_depth += 1
             return False
         self.counts.measured += 1
@@ -259,6 +273,16 @@ class Policy:
         return max(look, 1), max(depth, 1)
 
     # ---- the budget
+
+    @property
+    def _depth_floor(self) -> int:
+        return max(self.config.depth_every, _DEPTH_FLOOR * self.config.max_interval)
+
+    def _stretched(self, every: int) -> int:
+        budget = self.config.budget_ms
+        if budget is None or self._balance_ms > _SAVED * budget:
+            return every
+        return math.ceil(every / self._share)
 
     def _allow(self, reason: Reason) -> Reason | None:
         """Return the reason if there is time for it; count it either way."""

@@ -79,15 +79,15 @@ class View:
     """A frame made ready.
 
     ``image_hw3`` is the picture to work on; one of its pixels is ``scale`` frame pixels wide.
-    ``thumb_hw`` is a grey copy of 64 × 64 cells, float32 0–255; ``change`` its mean absolute
-    difference to the frame before (of 32 × 32 copies), infinite for the first frame and after
+    ``thumb_hw3`` is a copy of 64 × 64 cells, uint8 RGB; ``change`` the mean absolute difference
+    to the frame before (of 32 × 32 grey copies, 0–255), infinite for the first frame and after
     a change of size. ``spent_ms`` gathers what this frame costs, stage by stage.
     """
 
     frame: Frame
     image_hw3: NDArray[np.uint8]
     scale: float
-    thumb_hw: NDArray[np.float32]
+    thumb_hw3: NDArray[np.uint8]
     change: float
     spent_ms: list[float] = field(default_factory=list)
 
@@ -114,15 +114,15 @@ class Preparer:
         spent: list[float] = []
         with self._timings.stage("prepare", spent):
             image, scale = self._work_image(frame.image_hw3)
-            small = cv2.resize(image, (THUMB, THUMB), interpolation=cv2.INTER_AREA)
-            thumb = cv2.cvtColor(small, cv2.COLOR_RGB2GRAY).astype(np.float32)
-            scene = cv2.resize(thumb, (_SCENE, _SCENE), interpolation=cv2.INTER_AREA)
+            thumb = cv2.resize(image, (THUMB, THUMB), interpolation=cv2.INTER_AREA)
+            grey = cv2.cvtColor(thumb, cv2.COLOR_RGB2GRAY).astype(np.float32)
+            scene = cv2.resize(grey, (_SCENE, _SCENE), interpolation=cv2.INTER_AREA)
             change = float("inf")
             if self._before is not None and self._size_hw == image.shape:
                 change = float(cv2.absdiff(scene, self._before).mean())
             self._before = np.asarray(scene, np.float32)
             self._size_hw = image.shape
-        return View(frame, image, scale, thumb, change, spent)
+        return View(frame, image, scale, np.asarray(thumb, np.uint8), change, spent)
 
     def _work_image(self, image_hw3: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], float]:
         longest = max(image_hw3.shape[:2])

@@ -19,6 +19,7 @@ from .repeats import RepeatLimits, shared_parts
 from .sense import SegmenterLike, Sensed
 from .timing import Timings
 from .tracker import Tracker
+from .tracks import Crop
 from .twins import DepthHold
 
 __all__ = ["Parts", "Settler"]
@@ -75,14 +76,14 @@ class Settler:
         reason = parts.policy.before(view, parts.tracker.settling(view.frame.timestamp_s))
         if reason is None:
             done = parts.follower.between(view, features)
-            reason = parts.policy.after(done.lost, done.back, done.qualities_n)
+            reason = parts.policy.after(view, _crops(parts.tracker), done)
         found = None if reason is None else self._look(sensed, features, vocabulary)
         if parts.policy.depth_due():
             self._measure(sensed, found)
-        visible = parts.tracker.visible()
-        most = parts.policy.memories(self._memories or len(visible))
+        crops = _crops(parts.tracker)
+        most = parts.policy.memories(self._memories or len(crops))
         parts.follower.renew(view, features, most)
-        parts.policy.finish(view, (t.crop for t in visible if t.crop is not None))
+        parts.policy.finish(view, crops)
 
     def _look(
         self, sensed: Sensed, features: Any, vocabulary: tuple[str, ...] | None
@@ -121,3 +122,8 @@ class Settler:
             if good[i] and not any(shared[i, k] > self._repeats.of(found, i, k) for k in kept):
                 kept.append(i)
         return np.array(kept, dtype=np.int64)
+
+
+def _crops(tracker: Tracker) -> list[Crop]:
+    """Return the masks of all visible objects."""
+    return [t.crop for t in tracker.visible() if t.crop is not None]

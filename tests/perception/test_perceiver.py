@@ -1,110 +1,22 @@
-"""The perceiver on drawn pictures, with small classical vision in the networks' places.
-
-The "detector" finds patches of known colours, the "segmenter" thresholds inside a box, the
-"depth" reads brightness: all look at the pixels, so results can be computed by hand.
-"""
+"""The perceiver on drawn pictures, with classical vision in the networks' places (eyes.py)."""
 
 from __future__ import annotations
-
-from collections.abc import Sequence
 
 import numpy as np
 import pytest
 
-from edgetwin.perception.bundle import Bundle, FrameStatistics, Manifest, embedded_dir, load_bundle
+from edgetwin.perception.bundle import FrameStatistics, embedded_dir, load_bundle
 from edgetwin.perception.domain import FEATURES, DomainWatch, features, fit_statistics
 from edgetwin.perception.perceiver import Perceiver, PerceiverConfig
-from edgetwin.perception.policy import PolicyConfig
-from edgetwin.perception.records import Detections, Masks
+from edgetwin.perception.records import Detections
 from edgetwin.perception.timing import Timings
 from edgetwin.perception.tracker import TrackerConfig
 from edgetwin.twin import mask as rle
 from edgetwin.twin.errors import InputError
 from edgetwin.twin.frame import Frame
-from edgetwin.twin.schema import FrameTwin, Intrinsics
+from edgetwin.twin.schema import Intrinsics
 
-RED, BLUE = (200, 0, 0), (0, 0, 200)
-NAMES = {RED: ("mug", "red"), BLUE: ("bowl", "blue")}
-Box = tuple[int, int, int, int]
-Picture = np.ndarray[tuple[int, ...], np.dtype[np.uint8]]
-
-
-def bundle(statistics: FrameStatistics | None = None) -> Bundle:
-    manifest = Manifest(name="drawn", schema_version=1, fov_deg=90.0, statistics=statistics)
-    return Bundle(embedded_dir(), manifest)
-
-
-def picture(
-    *patches: tuple[tuple[int, int, int], Box], height: int = 64, width: int = 96
-) -> Picture:
-    image = np.full((height, width, 3), 40, np.uint8)
-    for color, (x0, y0, x1, y1) in patches:
-        image[y0:y1, x0:x1] = color
-    return image
-
-
-class Eyes:
-    """Detector, segmenter and depth in one; counts its calls."""
-
-    def __init__(self) -> None:
-        self.calls = {"detect": 0, "encode": 0, "boxes": 0, "depth": 0}
-        self.blind_to: set[str] = set()
-        self.metric = True
-
-    def detect(self, image_hw3: Picture, vocabulary: Sequence[str] | None = None) -> Detections:
-        self.calls["detect"] += 1
-        boxes, labels, colors = [], [], []
-        for color, (label, word) in NAMES.items():
-            ys, xs = np.nonzero((image_hw3 == color).all(axis=2))
-            if len(xs) and label not in self.blind_to and label in (vocabulary or [label]):
-                boxes.append([xs.min(), ys.min(), xs.max() + 1, ys.max() + 1])
-                labels.append(label)
-                colors.append(word)
-        n = len(labels)
-        return Detections(
-            np.array(boxes, np.float32).reshape(n, 4),
-            np.full(n, 0.9, np.float32),
-            tuple(labels),
-            tuple(colors),
-        )
-
-    def encode(self, image_hw3: Picture) -> Picture:
-        self.calls["encode"] += 1
-        return image_hw3
-
-    def from_boxes(
-        self, image: Picture, boxes_xyxy_n4: np.ndarray, *, margin: float = 0.1
-    ) -> Masks:
-        """Take the colour in the middle of the box, and a margin of 4 px around the box."""
-        self.calls["boxes"] += 1
-        masks = np.zeros((len(boxes_xyxy_n4), *image.shape[:2]), bool)
-        scores = np.zeros(len(boxes_xyxy_n4), np.float32)
-        for mask, i, (x0, y0, x1, y1) in zip(
-            masks, range(len(masks)), boxes_xyxy_n4.round().astype(int), strict=True
-        ):
-            color = image[min((y0 + y1) // 2, 63), min((x0 + x1) // 2, 95)]
-            window = np.s_[max(y0 - 4, 0) : y1 + 4, max(x0 - 4, 0) : x1 + 4]
-            mask[window] = (image[window] == color).all(axis=2) & (color.max() > 40)
-            scores[i] = 0.9 if mask.any() else 0.0
-        return Masks(masks, scores)
-
-    def depth_m(self, image_hw3: Picture) -> np.ndarray:
-        self.calls["depth"] += 1
-        return np.where(image_hw3.max(axis=2) > 40, 0.5, 2.0).astype(np.float32)
-
-
-def perceiver(eyes: Eyes, every: int = 1, **kwargs: object) -> Perceiver:
-    """Look and measure every so many frames, and for no reason in the picture but a loss."""
-    kwargs = {
-        "tracker": TrackerConfig(settle_s=0.0),
-        "policy": PolicyConfig(scene_change=60.0, new_change=255.0),
-    } | kwargs
-    config = PerceiverConfig(**{"look_every": every, "depth_every": every} | kwargs)
-    return Perceiver(bundle(), config=config, detector=eyes, segmenter=eyes, depth=eyes)
-
-
-def play(p: Perceiver, pictures: list[Picture], dt: float = 0.1) -> list[FrameTwin]:
-    return [p.observe(Frame(k, k * dt, image)) for k, image in enumerate(pictures)]
+from .eyes import BLUE, RED, Eyes, Picture, bundle, perceiver, picture, play
 
 
 def test_every_field_of_an_object_by_hand() -> None:
@@ -258,12 +170,14 @@ def test_change_of_picture_size_starts_anew_with_new_ids() -> None:
 
 
 def test_timings_and_bounds() -> None:
-    p = perceiver(Eyes(), every=4)
+    p = perceiver(Eyes(encode=5.0, detect=7.0, boxes=1.0, depth=12.0), every=4)
     play(p, [picture((RED, (10, 20, 30, 40)))] * 9)
     timings = p.timings
     assert timings["total"].runs == 9
     assert timings["detector"].runs == timings["depth"].runs == 3
-    assert 0 < timings["total"].mean_ms <= timings["total"].p95_ms * 9
+    assert timings["detector"].mean_ms == pytest.approx(7.0)
+    assert timings["total"].mean_ms == pytest.approx(5 + 1 + (7 + 12) / 3)
+    assert timings["total"].p95_ms == pytest.approx(25.0)
     with pytest.raises(InputError, match="look_every, depth_every"):
         PerceiverConfig(depth_every=0)
     with pytest.raises(InputError, match="max_side >= 32"):
