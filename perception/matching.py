@@ -5,16 +5,26 @@ Costs mix place, shape and name; infinity forbids a match. See :mod:`.tracker`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from .appearance import unlikeness
 from .boxes import box_iou
 from .records import Detections, Masks
 from .tracks import Crop, Track
 
-__all__ = ["Look", "going_out", "hidden_cost", "visible_cost", "visible_costs"]
+__all__ = ["Look", "Sighting", "going_out", "hidden_cost", "visible_cost", "visible_costs"]
+
+
+@dataclass(frozen=True, slots=True)
+class Sighting:
+    """Where memory sees a known object: its mask and how good the segmenter thinks it is."""
+
+    crop: Crop
+    score: float
 
 
 class Look:
@@ -26,8 +36,12 @@ class Look:
         masks: Masks | None,
         timestamp_s: float,
         size_hw: tuple[int, int],
+        sightings: Mapping[int, Sighting] | None = None,
+        appearance_nd: NDArray[np.float32] | None = None,
     ) -> None:
         self.found = found
+        self.sightings = dict(sightings or {})
+        self.appearance_nd = appearance_nd
         self.timestamp_s = timestamp_s
         self.size_hw = size_hw
         self.diagonal = float(np.hypot(*size_hw))
@@ -76,6 +90,8 @@ class Look:
             last_seen=self.timestamp_s,
         )
         self._vote(j, track)
+        if self.appearance_nd is not None:
+            track.resembles(self.appearance_nd[j])
         return track
 
     def give(self, j: int, track: Track) -> None:
@@ -84,8 +100,16 @@ class Look:
         track.score = 0.7 * track.score + 0.3 * self.score(j)
         track.hits += 1
         track.looks += 1
-        track.misses = 0
+        track.misses = track.held = track.back = 0
         self._vote(j, track)
+        if self.appearance_nd is not None:
+            track.resembles(self.appearance_nd[j])
+
+    def unlike(self, track: Track, j: int) -> float | None:
+        """Return how little detection j looks like a track, 0 to 1; None if either is unknown."""
+        if self.appearance_nd is None or track.appearance is None:
+            return None
+        return unlikeness(track.appearance, self.appearance_nd[j])
 
     def _vote(self, j: int, track: Track) -> None:
         assert self.found.label_scores_n is not None
@@ -105,22 +129,27 @@ def _name_cost(track: Track, look: Look, j: int) -> float:
 
 
 def visible_cost(track: Track, look: Look, j: int) -> float:
-    """Cost of seeing a visible track as detection j: place, shape and name; inf if too far."""
+    """Cost of seeing a visible track as detection j: place, shape, name, looks; inf if too far."""
     shift = track.shift(look.timestamp_s)
     box = track.box_xyxy + np.tile(shift, 2)
     pair = np.stack([box, look.boxes[j]]).astype(np.float32)
     overlap = float(box_iou(pair[:1], pair[1:])[0, 0])
-    crop = look.crops[j]
+    crop, sighting = look.crops[j], look.sightings.get(track.id)
     if overlap > 0 and track.crop is not None and crop is not None:
         overlap = max(0.5 * overlap, track.crop.iou(crop, (float(shift[0]), float(shift[1]))))
+    if sighting is not None and crop is not None:
+        overlap = max(overlap, sighting.crop.iou(crop))
     gap = float(np.hypot(*(look.centroids[j] - track.centroid - shift)))
     reach = _reach(track, look)
     if overlap < 0.1 and gap > reach:
         return float("inf")
-    name = _name_cost(track, look, j)
-    if name > 0.9 and overlap < 0.5:
+    name, unlike = _name_cost(track, look, j), look.unlike(track, j)
+    if name > 0.9 and overlap < (0.5 if unlike is None or unlike < 0.5 else 0.8):
         return float("inf")
-    return 0.45 * (1.0 - overlap) + 0.3 * min(gap / reach, 1.0) + 0.25 * name
+    place = 0.6 * (1.0 - overlap) + 0.4 * min(gap / reach, 1.0)
+    if unlike is None:
+        return 0.75 * place + 0.25 * name
+    return 0.6 * place + 0.2 * name + 0.2 * unlike
 
 
 def visible_costs(tracks: Sequence[Track], look: Look, rows: Sequence[int]) -> NDArray[np.float64]:
@@ -138,7 +167,8 @@ def visible_costs(tracks: Sequence[Track], look: Look, rows: Sequence[int]) -> N
         *(where[:, None] - np.array(look.centroids)[list(rows)][None]).transpose(2, 0, 1)
     )
     reaches = np.array([_reach(t, look) for t in tracks])
-    for i, k in np.argwhere(touching | (gaps <= reaches[:, None])):
+    remembered = np.array([t.id in look.sightings for t in tracks])[:, None]
+    for i, k in np.argwhere(touching | (gaps <= reaches[:, None]) | remembered):
         costs[i, k] = visible_cost(tracks[i], look, rows[k])
     return costs
 
@@ -166,9 +196,18 @@ def hidden_cost(track: Track, look: Look, j: int, reach_fraction: float) -> floa
     reach = max(reach_fraction * look.diagonal, track.size)
     if track.state != "left" and gap > reach:
         return float("inf")
-    ratio = look.areas[j] / max(track.area, 1)
-    size = min(abs(float(np.log(max(ratio, 1e-3)))) / 2.0, 1.0)
-    return 0.5 * _name_cost(track, look, j) + 0.3 * min(gap / reach, 1.0) + 0.2 * size
+    place, name = min(gap / reach, 1.0), _name_cost(track, look, j)
+    size = _size_cost(look.areas[j], track)
+    unlike = look.unlike(track, j)
+    if unlike is None:
+        return 0.5 * name + 0.3 * place + 0.2 * size
+    return 0.35 * name + 0.35 * unlike + 0.2 * place + 0.1 * size
+
+
+def _size_cost(area: float, track: Track) -> float:
+    """0 for the same size, 1 for e squared times it; part of a covered object is no other size."""
+    ratio = max(area, 1.0) / max(track.full_area, 1.0)
+    return min(abs(float(np.log(ratio))) / (2.0 if ratio > 1 else 4.0), 1.0)
 
 
 def going_out(track: Track, timestamp_s: float, size_hw: tuple[int, int]) -> bool:

@@ -16,7 +16,7 @@ from .boxes import intersections
 from .records import Detections, Masks
 from .tracks import Crop
 
-__all__ = ["RepeatLimits", "shared_parts"]
+__all__ = ["RepeatLimits", "distinct_rows", "shared_parts"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +36,24 @@ class RepeatLimits:
         if found.colors[i] != found.colors[k]:
             return self.other
         return self.same if found.labels[i] == found.labels[k] else self.color
+
+
+def distinct_rows(
+    found: Detections, masks: Masks, limits: RepeatLimits | None = None, least_score: float = 0.3
+) -> NDArray[np.int64]:
+    """Return the rows, ascending, whose mask is good and that repeat no better detection.
+
+    Better is what the detector and the segmenter together are surer of. Masks that are empty
+    or scored below ``least_score`` are not good.
+    """
+    limits = limits or RepeatLimits()
+    good = masks.masks_nhw.any(axis=(1, 2)) & (masks.scores_n >= least_score)
+    shared = shared_parts(found, masks)
+    kept: list[int] = []
+    for i in np.argsort(-found.scores_n * masks.scores_n, kind="stable").tolist():
+        if good[i] and not any(shared[i, k] > limits.of(found, i, k) for k in kept):
+            kept.append(i)
+    return np.array(sorted(kept), dtype=np.int64)
 
 
 def shared_parts(found: Detections, masks: Masks) -> NDArray[np.float64]:

@@ -10,16 +10,28 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..twin.errors import InputError
 from .assignment import assign
-from .matching import Look, going_out, hidden_cost, visible_costs
+from .matching import Look, Sighting, going_out, hidden_cost, visible_costs
 from .records import Detections, Masks
 from .tracks import Crop, Track
 
 __all__ = ["Tracker", "TrackerConfig", "TrackerCounts"]
+
+
+class FollowedMasks(Protocol):
+    """Masks from memory: ``SegmentedMasks`` of the segmenter."""
+
+    masks_nhw: NDArray[np.bool_]
+    scores_n: NDArray[np.float32]
+    object_logits_n: NDArray[np.float32]
+
+    def __len__(self) -> int: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +48,9 @@ class TrackerConfig:
     max_cost: float = 0.85  # of a visible object's match
     hidden_max_cost: float = 0.6  # of a hidden object's match
     confirmations: int = 2
+    memory_score: float = 0.5  # below this a mask from memory shows nothing
+    hold_looks: int = 24  # looks in a row that memory alone may keep an object visible
+    revivals: int = 2  # looks in a row at which memory must see a hidden object again
     coast_looks: int = 3  # looks in a row that a mask alone may keep an object visible
     candidate_age_s: float = 1.0  # a candidate not seen again for so long is forgotten
     occluded_s: float = 3.0  # a hidden object counts as left after this
@@ -58,7 +73,8 @@ class TrackerCounts:
     dropped_full: int = 0  # detections that found no room among max_tracks
     suppressed: int = 0  # candidates that were never confirmed, and young tracks given up
     duplicates: int = 0  # detections of an object already there under the same name
-    reidentified: int = 0
+    reidentified: int = 0  # hidden or left objects that a detection showed again
+    revived: int = 0  # hidden objects that memory showed again
 
 
 class Tracker:
@@ -78,6 +94,11 @@ class Tracker:
         self._next_id = 1
         self._start_s: float | None = None
         self._last_s = 0.0
+
+    @property
+    def pending(self) -> int:
+        """How many candidates wait for another look to confirm them."""
+        return len(self._candidates)
 
     def settling(self, timestamp_s: float) -> bool:
         """Tell whether the stream has just begun: what is found now was there before."""
@@ -113,26 +134,42 @@ class Tracker:
         raise InputError(f"expected the id of a track, got {object_id}")
 
     def update(
-        self, found: Detections, masks: Masks | None, timestamp_s: float, size_hw: tuple[int, int]
+        self,
+        found: Detections,
+        masks: Masks | None,
+        timestamp_s: float,
+        size_hw: tuple[int, int],
+        *,
+        followed: tuple[Sequence[int], FollowedMasks] | None = None,
+        appearance_nd: NDArray[np.float32] | None = None,
     ) -> tuple[int, ...]:
         """Take one look; returns the object id of every detection, 0 for those not (yet) one.
 
         ``masks`` has one mask per detection, or is None when boxes are all there is.
+        ``followed`` are ids with the masks that memory gave for them at this frame, of visible
+        and of hidden objects; ids that are no longer known are left out. ``appearance_nd``
+        has a vector per detection (:func:`~edgetwin.perception.appearance.describe`).
 
         Raises:
-            InputError: if masks and detections differ in number, or time runs backwards.
+            InputError: if masks, vectors and detections differ in number, or ids and followed
+                masks do, or time runs backwards.
         """
-        if masks is not None and len(masks) != len(found):
-            raise InputError(f"expected {len(found)} masks, one per detection, got {len(masks)}")
+        for name, rows in (("masks", masks), ("vectors", appearance_nd)):
+            if rows is not None and len(rows) != len(found):
+                raise InputError(
+                    f"expected {len(found)} {name}, one per detection, got {len(rows)}"
+                )
         self._advance(timestamp_s)
-        look = Look(found, masks, timestamp_s, size_hw)
+        sightings = self._sightings(followed)
+        look = Look(found, masks, timestamp_s, size_hw, sightings, appearance_nd)
         taken: dict[int, Track] = {}
         self._match([t for t in self._tracks if t.state == "visible"], look, taken)
         self._match_hidden(look, taken)
         self._drop_duplicates(look, taken)
         self._match(self._candidates, look, taken)
         self._begin(look, taken)
-        self._miss(look, taken)
+        held = self._hold(look, taken)
+        self._miss(look, taken, held)
         self._promote()
         if self._start_s is None:
             self._start_s = timestamp_s
@@ -253,7 +290,67 @@ class Tracker:
             self._candidates.append(track)
             taken[j] = track
 
-    def _miss(self, look: Look, taken: dict[int, Track]) -> None:
+    def _sightings(
+        self, followed: tuple[Sequence[int], FollowedMasks] | None
+    ) -> dict[int, Sighting]:
+        """Keep of the followed masks those that show their object."""
+        if followed is None:
+            return {}
+        ids, masks = followed
+        if len(ids) != len(masks):
+            raise InputError(f"expected {len(ids)} followed masks, one per id, got {len(masks)}")
+        sightings: dict[int, Sighting] = {}
+        for row, object_id in enumerate(ids):
+            score = float(masks.scores_n[row])
+            if masks.object_logits_n[row] <= 0 or score < self.config.memory_score:
+                continue
+            crop = Crop.of(masks.masks_nhw[row])
+            if crop is not None:
+                sightings[int(object_id)] = Sighting(crop, score)
+        return sightings
+
+    def _hold(self, look: Look, taken: dict[int, Track]) -> set[int]:
+        """Let memory show what the look did not: visible objects stay, hidden ones come back.
+
+        Returns the ids of those that it shows.
+        """
+        seen = {track.id for track in taken.values()}
+        kept = [t.crop for t in taken.values() if t.crop is not None]
+        held: set[int] = set()
+        waiting = [t for t in self._tracks if t.id not in seen]
+        for track in waiting:
+            sighting = look.sightings.get(track.id)
+            if sighting is None:
+                track.back = 0
+        order = [t for t in waiting if t.id in look.sightings]
+        for track in sorted(order, key=lambda t: -look.sightings[t.id].score):
+            crop = look.sightings[track.id].crop
+            if track.state == "visible":
+                good = track.held < self.config.hold_looks
+                good = good and self._plausible(track, crop, look.timestamp_s, kept)
+                track.held += 1
+            else:
+                good = self._returns(track, crop, look, kept)
+                track.back = track.back + 1 if good else 0
+                good = good and track.back >= self.config.revivals
+                self.counts.revived += good
+            if good:
+                kept.append(crop)
+                held.add(track.id)
+                box = np.array(crop.box_xyxy)
+                track.see(box, crop.centroid, crop.area, crop, look.timestamp_s)
+        return held
+
+    def _returns(self, track: Track, crop: Crop, look: Look, kept: Sequence[Crop]) -> bool:
+        """Tell whether memory's mask of a hidden object is that object."""
+        if not 0.25 <= crop.area / max(track.full_area, 1.0) <= 2.0:
+            return False
+        gap = float(np.hypot(*(np.array(crop.centroid) - track.centroid)))
+        if gap > max(self.config.reach * look.diagonal, track.size):
+            return False
+        return all(crop.shared(other) <= 0.3 * min(crop.area, other.area) for other in kept)
+
+    def _miss(self, look: Look, taken: dict[int, Track], held: set[int]) -> None:
         """Hide what was not seen; forget candidates and young tracks with little evidence."""
         seen = {id(track) for track in taken.values()}
         for track in list(self._tracks):
@@ -261,6 +358,8 @@ class Tracker:
                 continue
             track.misses += 1
             track.looks += 1
+            if track.id in held:
+                continue
             # Unsure, and seen in fewer than half of its first looks: a false alarm.
             young = track.looks <= 5 and track.hits < 0.5 * track.looks
             if young and track.score < self.config.sure_score:

@@ -12,6 +12,9 @@ from ..twin.schema import State
 __all__ = ["Crop", "Track", "Votes"]
 
 _VOTE_CAP = 12.0  # about a dozen sure detections: a name can still change when it was wrong
+_SHRINK = 0.04  # how fast the full area follows a smaller one, per frame
+_WHOLE = 0.7  # part of the full area that must show for a look to say what an object looks like
+_RENEW = 0.1  # weight of a new look in the running mean
 _COAST_S = 0.7  # an unseen object is taken to slow down with this time constant
 
 
@@ -104,7 +107,10 @@ class Track:
 
     ``id`` is 0 until the track is confirmed. ``misses`` counts looks of the detector in a row
     that did not find it; ``looks`` and ``hits`` count all of them;
-    ``lost_at`` is when it last stopped being visible.
+    ``lost_at`` is when it last stopped being visible. ``full_area`` is about the largest area
+    it had lately: less shows when something covers it. ``appearance`` is the running mean of
+    its vectors (:mod:`.appearance`). Counted in frames or looks in a row: ``held`` visible by
+    memory alone, ``back`` seen by memory while hidden, ``doubled`` drawn on another object.
     """
 
     id: int
@@ -124,6 +130,14 @@ class Track:
     misses: int = 0
     needed: int = 2
     lost_at: float = -1.0
+    full_area: float = 0.0
+    appearance: NDArray[np.float32] | None = None
+    held: int = 0
+    back: int = 0
+    doubled: int = 0
+
+    def __post_init__(self) -> None:
+        self.full_area = max(self.full_area, float(self.area))
 
     @property
     def size(self) -> float:
@@ -163,5 +177,14 @@ class Track:
             self.velocity = (1.0 - gain) * self.velocity + gain * measured
         self.box_xyxy = np.asarray(box_xyxy, dtype=np.float64).copy()
         self.centroid, self.area, self.crop = new, area, crop
+        self.full_area = max(float(area), self.full_area + _SHRINK * (area - self.full_area))
         self.last_seen = max(self.last_seen, timestamp_s)
         self.state = "visible"
+
+    def resembles(self, vector: NDArray[np.float32]) -> None:
+        """Take note of how it looks now, if most of it shows. Call after :meth:`see`."""
+        if self.appearance is None:
+            self.appearance = vector.copy()
+        elif self.area >= _WHOLE * self.full_area:
+            mixed = (1.0 - _RENEW) * self.appearance + _RENEW * vector
+            self.appearance = (mixed / max(float(np.linalg.norm(mixed)), 1e-9)).astype(np.float32)
