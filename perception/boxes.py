@@ -5,9 +5,14 @@ Boxes are (N, 4) ``(x0, y0, x1, y1)`` with exclusive right and bottom edges.
 
 from __future__ import annotations
 
+from typing import Any
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+
+from ..twin.errors import ModelError
+from .resample import gaussian_square
 
 __all__ = ["box_iou", "from_square", "intersections", "suppress", "to_square"]
 
@@ -65,21 +70,31 @@ def suppress(
     return kept
 
 
-def to_square(image_hw3: NDArray[np.uint8], size: int, value: float) -> NDArray[np.uint8]:
+def to_square(
+    image_hw3: NDArray[np.uint8], size: int, value: float, how: str = "area"
+) -> NDArray[Any]:
     """Pad on the right and at the bottom to a square, then resize to ``size``.
 
-    ``value`` (0–1) fills the padding. The picture is resized before it is padded, which
-    gives the same square for less work.
+    ``value`` (0–1) fills the padding. ``"area"`` resizes before it pads, which is less work,
+    and returns uint8; ``"gaussian"`` is OWLv2's published way
+    (:func:`~edgetwin.perception.resample.gaussian_square`) and returns float32, also 0–255.
+
+    Raises:
+        ModelError: if ``how`` is neither.
     """
+    if how == "gaussian":
+        return gaussian_square(image_hw3, size, value)
+    if how != "area":
+        raise ModelError(f"expected a detector's resize 'area' or 'gaussian', got {how!r}")
     height, width = image_hw3.shape[:2]
     longest = max(height, width)
     if (height, width) == (size, size):
         return image_hw3
     new_h = max(1, round(height * size / longest))
     new_w = max(1, round(width * size / longest))
-    how = cv2.INTER_AREA if longest > size else cv2.INTER_LINEAR
+    kernel = cv2.INTER_AREA if longest > size else cv2.INTER_LINEAR
     square = np.full((size, size, 3), round(255 * value), np.uint8)
-    square[:new_h, :new_w] = cv2.resize(image_hw3, (new_w, new_h), interpolation=how)
+    square[:new_h, :new_w] = cv2.resize(image_hw3, (new_w, new_h), interpolation=kernel)
     return square
 
 

@@ -5,11 +5,14 @@
     {"set": "embedded", "schema": 1, "fov_deg": 45.0,
      "words": {"nouns": ["mug", ...], "colors": ["red", ...]},
      "networks": {"detector": {"files": {"detector_image.onnx": "<sha256>", ...},
-                               "config": {...}}, ...},
+                               "config": {...},
+                               "source": {"id": ..., "revision": ..., ...} or absent}, ...},
      "statistics": {...} or absent}
 
-Every file is hashed before it is first used. Not covered: signatures; a manifest changed
-together with its file is not noticed.
+Every file is hashed before it is first used. A named set is an exported bundle, or, where
+torch is installed, live checkpoints of the model hub (:mod:`.graphs.hub_bundle`), behind the
+same interface. Not covered: signatures; a manifest changed together with its file is not
+noticed.
 """
 
 from __future__ import annotations
@@ -20,6 +23,7 @@ import json
 import os
 import tempfile
 from collections.abc import Iterable, Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -27,12 +31,14 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ..twin.errors import ModelError
 from .engines import Engine, open_engine
+from .hub import HUB_SETS, ROLES
 
 __all__ = [
     "Bundle",
     "FrameStatistics",
     "Manifest",
     "NetworkEntry",
+    "Source",
     "Words",
     "embedded_dir",
     "load_bundle",
@@ -43,20 +49,7 @@ __all__ = [
 ]
 
 _OFFLINE = "`--models embedded` is part of the installation and works offline"
-
-# Networks a full bundle holds, and what the named sets take them from.
-_HUB_SETS: dict[str, dict[str, str]] = {
-    "edge": {
-        "detector": "google/owlv2-base-patch16-ensemble",
-        "segmenter": "facebook/sam2.1-hiera-tiny",
-        "depth": "depth-anything/Depth-Anything-V2-Small-hf",
-    },
-    "server": {
-        "detector": "google/owlv2-large-patch14-ensemble",
-        "segmenter": "facebook/sam2.1-hiera-large",
-        "depth": "depth-anything/Depth-Anything-V2-Large-hf",
-    },
-}
+_ROLES = set(ROLES)
 
 FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
@@ -67,11 +60,21 @@ class _Strict(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
 
 
+class Source(_Strict):
+    """The hub checkpoint that a network was made from; ``revision`` is a commit or "local"."""
+
+    id: Annotated[str, Field(min_length=1, max_length=300)]
+    revision: Annotated[str, Field(min_length=1, max_length=100)]
+    pinned: bool = True
+    licence: str | None = None
+
+
 class NetworkEntry(_Strict):
     """One network: its files with their hashes, and whatever its code needs to run them."""
 
     files: dict[FileName, Sha256] = Field(min_length=1)
     config: dict[str, Any] = Field(default_factory=dict)
+    source: Source | None = None
 
 
 class Words(_Strict):
@@ -143,6 +146,11 @@ class Bundle:
         """Vertical field of view of the training cameras, used where intrinsics are unknown."""
         return self.manifest.fov_deg
 
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What a user of this set should know, one line each."""
+        return ()
+
     def network(self, name: str) -> NetworkEntry:
         """Return a network's entry.
 
@@ -205,14 +213,36 @@ def models_home() -> Path:
 
 
 def load_bundle(
-    name_or_path: str | Path = "embedded", *, device: str = "auto", threads: int | None = None
+    name_or_path: str | Path | Mapping[str, str] = "embedded",
+    *,
+    device: str = "auto",
+    threads: int | None = None,
+    networks: Mapping[str, str] | None = None,
 ) -> Bundle:
-    """Load a set by name (embedded, edge, server) or a bundle by its directory.
+    """Load a set by name (embedded, edge, server), a bundle by its folder, or hub checkpoints.
+
+    A named set is the exported bundle in :func:`models_home` if there is one; else, where
+    torch and transformers are installed, the hub checkpoints it consists of, from the hub's
+    cache or downloaded into it. ``networks`` replaces checkpoints of a named set by role
+    (``{"segmenter": "yonigozlan/EdgeTAM-hf@main"}``); a mapping of all three roles in place of
+    the name is a set of one's own. ``"owner/name@revision"`` pins a commit, branch or tag.
 
     Raises:
         ModelError: if it cannot be had or its manifest is malformed; says what to do next.
+        InputError: if ``device`` is unknown.
     """
+    if isinstance(name_or_path, Mapping):
+        return _load_hub("own", dict(name_or_path) | dict(networks or {}), device, threads)
+    hub = HUB_SETS.get(str(name_or_path))
+    if networks and hub is None:
+        raise ModelError(
+            f"expected networks to replace those of a named set ({', '.join(HUB_SETS)}), got the "
+            f"set {str(name_or_path)!r}, whose networks are fixed; give a named set"
+        )
     directory = _find(name_or_path)
+    if networks or directory is None:
+        sources = dict(hub or {}) | dict(networks or {})
+        return _load_hub(str(name_or_path), sources, device, threads)
     manifest = _read_manifest(directory)
     return Bundle(directory, manifest, device=device, threads=threads)
 
@@ -226,12 +256,13 @@ def write_network_entry(
     *,
     set_name: str = "embedded",
     fov_deg: float | None = 45.0,
+    source: Source | None = None,
 ) -> dict[str, str]:
     """Put a network's entry into ``weights_dir/manifest.json``, hashing its files again.
 
     ``files`` are names inside ``weights_dir``; other networks' entries stay as they are.
     The manifest is replaced atomically under a lock of the directory, so exporters may run
-    at the same time. Returns the hashes.
+    at the same time. ``source`` names the hub checkpoint. Returns the hashes.
 
     Raises:
         ModelError: if a file is missing, or the manifest there is malformed.
@@ -242,7 +273,9 @@ def write_network_entry(
         if not (directory / file).is_file():
             raise ModelError(f"expected exported file {directory / file}, got no such file")
         hashes[file] = sha256_of(directory / file)
-    entry = {"files": hashes, "config": dict(config)}
+    entry: dict[str, Any] = {"files": hashes, "config": dict(config)}
+    if source is not None:
+        entry["source"] = source.model_dump(mode="json")
 
     def change(manifest: dict[str, Any]) -> None:
         manifest["networks"][name] = entry
@@ -269,28 +302,51 @@ def sha256_of(file: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def _find(name_or_path: str | Path) -> Path:
+def _find(name_or_path: str | Path) -> Path | None:
+    """Return the folder of an exported set; None for a named set that was not exported."""
     if name_or_path == "embedded":
         return embedded_dir()
-    hub = _HUB_SETS.get(str(name_or_path))
-    if hub is not None:
+    if str(name_or_path) in HUB_SETS:
         directory = models_home() / str(name_or_path)
-        if (directory / "manifest.json").is_file():
-            return directory
-        sources = ", ".join(f"{net} from {hub_id}" for net, hub_id in hub.items())
-        raise ModelError(
-            f"expected model set {name_or_path!r} at {directory} (manifest.json and the ONNX "
-            f"files it lists: {sources}), got no such bundle; export these checkpoints on a "
-            f"machine with network access and put the bundle there, or set EDGETWIN_MODELS to "
-            f"the folder that holds it; {_OFFLINE}"
-        )
+        return directory if (directory / "manifest.json").is_file() else None
     directory = Path(name_or_path)
     if not directory.is_dir():
         raise ModelError(
-            f"expected a model set (embedded, {', '.join(_HUB_SETS)}) or a bundle directory, "
+            f"expected a model set (embedded, {', '.join(HUB_SETS)}) or a bundle directory, "
             f"got {str(name_or_path)!r}, which is neither; {_OFFLINE}"
         )
     return directory
+
+
+def _load_hub(name: str, sources: dict[str, str], device: str, threads: int | None) -> Bundle:
+    """Load hub checkpoints as live models; needs torch and transformers."""
+    if set(sources) != _ROLES:
+        raise ModelError(
+            f"expected one checkpoint for each of {', '.join(sorted(_ROLES))}, "
+            f"got {', '.join(sorted(sources)) or 'none'}"
+        )
+    missing = [p for p in ("torch", "transformers") if find_spec(p) is None]
+    listed = ", ".join(f"{role} from {source}" for role, source in sorted(sources.items()))
+    at = models_home() / name
+    if missing:
+        raise ModelError(
+            f"expected model set {name!r} at {at} (manifest.json and the ONNX files it lists: "
+            f"{listed}), got no such bundle; export it on a machine with network access and put "
+            f"it there, or set EDGETWIN_MODELS to the folder that holds it; or run the "
+            f"checkpoints themselves, which needs {' and '.join(missing)}: "
+            f"pip install 'edgetwin[export]'; {_OFFLINE}"
+        )
+    from .graphs.hub_bundle import HubBundle
+
+    try:
+        return HubBundle.load(sources, name=name, device=device, threads=threads)
+    except ModelError as error:
+        if name not in HUB_SETS:
+            raise
+        raise ModelError(
+            f"expected model set {name!r} as an exported bundle at {at} (EDGETWIN_MODELS names "
+            f"its parent) or as hub checkpoints ({listed}), got neither: {error}"
+        ) from error
 
 
 def _read_manifest(directory: Path) -> Manifest:

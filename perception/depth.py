@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from ..twin.errors import InputError, ModelError
 from .bundle import Bundle
+from .resample import KERNELS, resize
 
 __all__ = ["DepthConfig", "DepthEstimator", "input_size"]
 
@@ -20,9 +21,11 @@ __all__ = ["DepthConfig", "DepthEstimator", "input_size"]
 class DepthConfig:
     """The depth network's entry in a bundle's manifest.
 
-    ``fit``: ``"stretch"`` resizes every frame to ``image_size`` squared (a graph of fixed
-    shape); ``"keep_aspect"`` is the published preprocessing (DPT's: both sides scaled by the
-    factor nearer to one, then rounded to ``multiple``), for a graph of free shape.
+    ``fit``: ``"stretch"`` resizes every frame to ``image_size`` squared; ``"keep_aspect"`` is
+    the published preprocessing (DPT's: both sides scaled by the factor nearer to one, then
+    rounded to ``multiple``), for a graph of free shape; with ``input_hw``, the shape that an
+    exported graph is fixed to, frames of another aspect ratio are stretched to it.
+    ``resize``: ``"area"`` is OpenCV's, ``"bilinear"`` and ``"bicubic"`` the published kernels.
     ``metric``: the output is metres up to ``max_depth``; else inverse depth without a unit.
     """
 
@@ -33,6 +36,8 @@ class DepthConfig:
     multiple: int = 14
     metric: bool = True
     max_depth: float = 2.0
+    resize: str = "area"
+    input_hw: tuple[int, int] | None = None
 
     @classmethod
     def from_manifest(cls, values: Mapping[str, Any]) -> DepthConfig:
@@ -65,6 +70,14 @@ class DepthConfig:
             raise ModelError(
                 f"expected image_size a multiple of {config.multiple} and fit 'stretch' or "
                 f"'keep_aspect', got {config.image_size} and {config.fit!r}"
+            )
+        fixed = config.input_hw
+        if config.resize not in ("area", *KERNELS) or (
+            fixed is not None and (len(fixed) != 2 or any(s % config.multiple for s in fixed))
+        ):
+            raise ModelError(
+                f"expected resize area, {' or '.join(KERNELS)} and input_hw two multiples of "
+                f"{config.multiple}, got {config.resize!r} and {fixed}"
             )
         return config
 
@@ -102,7 +115,10 @@ class DepthEstimator:
         height, width = image_hw3.shape[:2]
         new_h, new_w = input_size(height, width, self.config)
         pixels: NDArray[Any] = image_hw3
-        if (new_h, new_w) != (height, width):
+        kernel = self.config.resize
+        if kernel != "area":
+            pixels = resize(image_hw3, (new_h, new_w), kernel)
+        elif (new_h, new_w) != (height, width):
             shrinks = new_h * new_w < height * width
             how = cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC
             pixels = cv2.resize(image_hw3, (new_w, new_h), interpolation=how)
@@ -127,6 +143,8 @@ def input_size(height: int, width: int, config: DepthConfig) -> tuple[int, int]:
     the nearest multiple, and never below one patch.
     """
     side, multiple = config.image_size, config.multiple
+    if config.input_hw is not None:
+        return config.input_hw
     if config.fit == "stretch":
         return side, side
     factors = side / height, side / width

@@ -1,11 +1,12 @@
 """Words into token ids for the detector's text tower, without a tokenizer library.
 
 Reads two kinds of Hugging Face ``tokenizer.json``: ``WordLevel`` (the embedded set: one id
-per word) and ``BPE`` with CLIP's byte alphabet (published OWLv2 checkpoints). Both put
-start-of-text before and end-of-text behind, and pad with zeros to a fixed length.
+per word) and ``BPE`` with CLIP's byte alphabet (published OWLv2 checkpoints, which ship it as
+``vocab.json`` and ``merges.txt``). Both put start-of-text before and end-of-text behind, and
+pad with zeros to a fixed length.
 
-Not covered: other normalisers, truncation inside a word, and letters outside ASCII beyond
-what Python's ``str.isalpha`` and ``str.lower`` say of them.
+Not covered: other normalisers, truncation inside a word, added tokens inside a phrase, and
+Unicode of another version than Python's ``unicodedata``.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from __future__ import annotations
 import itertools
 import json
 import re
+import unicodedata
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,11 +24,10 @@ from numpy.typing import NDArray
 
 from ..twin.errors import InputError, ModelError
 
-__all__ = ["QueryTokenizer", "word_level_json"]
+__all__ = ["QueryTokenizer", "clip_json", "word_level_json"]
 
 _START, _END, _PAD, _UNKNOWN = "<start>", "<end>", "<pad>", "<unk>"
-# CLIP's pattern; [^\W\d_] is its \p{L}, \d its \p{N}.
-_CLIP = re.compile(r"'s|'t|'re|'ve|'m|'ll|'d|[^\W\d_]+|\d|[^\s\w]+|_+", re.IGNORECASE)
+_SUFFIXES = ("'s", "'t", "'re", "'ve", "'m", "'ll", "'d")
 _WORD = re.compile(r"\w+|[^\w\s]+")
 
 
@@ -76,6 +77,24 @@ def word_level_json(words: Sequence[str]) -> dict[str, Any]:
         },
         "decoder": None,
         "model": {"type": "WordLevel", "vocab": vocab, "unk_token": _UNKNOWN},
+    }
+
+
+def clip_json(vocab: Mapping[str, int], merges: Sequence[str]) -> dict[str, Any]:
+    """Return the ``tokenizer.json`` of a CLIP ``vocab.json`` and the lines of ``merges.txt``.
+
+    Only what :class:`QueryTokenizer` reads.
+    """
+    pairs = [line for line in merges if line.strip() and not line.startswith("#version")]
+    return {
+        "version": "1.0",
+        "added_tokens": [],
+        "model": {
+            "type": "BPE",
+            "end_of_word_suffix": "</w>",
+            "vocab": dict(vocab),
+            "merges": pairs,
+        },
     }
 
 
@@ -172,7 +191,7 @@ class QueryTokenizer:
                 raise InputError(f"expected words the detector knows, got {missing} in {phrase!r}")
             return [self._vocab[w] for w in words]
         ids: list[int] = []
-        for word in _CLIP.findall(" ".join(phrase.lower().split())):
+        for word in _clip_words(phrase):
             ids += self._word_pieces(word)
         return ids
 
@@ -199,6 +218,12 @@ class QueryTokenizer:
                     merged.append(pieces[i])
                     i += 1
             pieces = merged
+        strange = [p for p in pieces if p not in self._vocab]
+        if strange:
+            raise ModelError(
+                f"expected a vocabulary with every byte, got none for {strange} in {word!r}; "
+                "restore the tokenizer's file"
+            )
         ids = [self._vocab[p] for p in pieces]
         if len(self._cache) < 4096:  # bounded: phrases come from users
             self._cache[word] = ids
@@ -213,3 +238,34 @@ def _byte_alphabet() -> list[str]:
         alphabet.append(chr(byte) if byte in printable else chr(256 + extra))
         extra += byte not in printable
     return alphabet
+
+
+def _clip_words(phrase: str) -> list[str]:
+    """Split as CLIP does: suffixes, runs of letters, single digits, runs of the rest.
+
+    Its pattern is ``'s|'t|'re|'ve|'m|'ll|'d|\\p{L}+|\\p{N}|[^\\s\\p{L}\\p{N}]+`` on lower-case NFC.
+    """
+    text = unicodedata.normalize("NFC", phrase).lower()
+    words: list[str] = []
+    start = 0
+    while start < len(text):
+        kind = _kind(text[start])
+        end = start + 1
+        suffix = next((s for s in _SUFFIXES if text.startswith(s, start)), None)
+        if suffix is not None:
+            end = start + len(suffix)
+        elif kind in "LO":
+            while end < len(text) and _kind(text[end]) == kind:
+                end += 1
+        if kind != " ":
+            words.append(text[start:end])
+        start = end
+    return words
+
+
+def _kind(letter: str) -> str:
+    """Return L (letter), N (number), a blank (white space) or O (anything else)."""
+    if letter.isspace():
+        return " "
+    major = unicodedata.category(letter)[0]
+    return major if major in "LN" else "O"
