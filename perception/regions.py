@@ -126,7 +126,8 @@ def patch_weights(masks_nhw: NDArray[np.bool_], boxes_xyxy_p4: Array, objectness
     weights = cover * fit * objectness_p[None]
     for row in np.flatnonzero(weights.sum(axis=1) <= 1e-6):
         weights[row] = cover[row]
-    return (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
+    weights /= weights.sum(axis=1, keepdims=True)
+    return np.asarray(weights, np.float32)
 
 
 def _cover(mask_hw: NDArray[np.bool_], side: int) -> Array:
