@@ -117,7 +117,8 @@ class Detector:
         wanted = () if vocabulary is None and not self.nouns and also else self._wanted(vocabulary)
         nouns = dict.fromkeys((*self.config.nouns, *wanted, *self._known_nouns(also)))
         queries = Queries(tuple(nouns), self.config.colors)
-        square = to_square(image_hw3, self.config.image_size, self.config.pad_value)
+        how = self.config.resize
+        square = to_square(image_hw3, self.config.image_size, self.config.pad_value, how)
         out = self._image.run(
             {"pixel_values": normalise(square, self.config.mean, self.config.std),
              "query_embeds": self._embed(queries)}

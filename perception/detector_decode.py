@@ -22,6 +22,7 @@ class DetectorConfig:
 
     ``mean``, ``std`` and ``pad_value`` are the checkpoint's pixel statistics (0–1 scale).
     ``nouns`` and ``colors`` are what it was trained on; empty for an open vocabulary.
+    ``resize`` is how a frame becomes a square (:func:`~edgetwin.perception.boxes.to_square`).
     ``template`` wraps every phrase ("a photo of a {}"). ``vote_iou`` (0 = off) merges the
     evidence of candidates that overlap a kept box by at least that much; ``min_support`` is
     the sum of scores that those must reach (a lone odd patch is no object). ``nms_iou`` and
@@ -34,6 +35,7 @@ class DetectorConfig:
     nouns: tuple[str, ...] = ()
     colors: tuple[str, ...] = ()
     pad_value: float = 0.0
+    resize: str = "area"
     template: str = "{}"
     max_tokens: int = 16
     score_threshold: float = 0.3
