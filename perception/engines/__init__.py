@@ -1,23 +1,32 @@
-"""Inference engines: one protocol, ONNX Runtime on every device, torch for workstations."""
+"""Inference engines: one protocol, ONNX Runtime on every device, TensorRT, torch."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from ...twin.errors import ModelError
+from ...twin.errors import InputError, ModelError
 from .base import Engine, Port
 from .ort import DEVICES, OnnxRuntimeEngine, available_devices
+from .tensorrt import TensorRtEngine, has_tensorrt
+from .tensorrt_build import build_plan, cached_plan
+from .tensorrt_plan import PlanOptions
 from .torch_engine import TorchEngine
 
 __all__ = [
     "DEVICES",
     "Engine",
     "OnnxRuntimeEngine",
+    "PlanOptions",
     "Port",
+    "TensorRtEngine",
     "TorchEngine",
     "available_devices",
+    "build_plan",
+    "cached_plan",
     "open_engine",
 ]
+
+_PLANS = (".engine", ".plan")
 
 
 def open_engine(
@@ -26,16 +35,41 @@ def open_engine(
     device: str = "auto",
     threads: int | None = None,
     gpu_memory_mb: int = 2048,
+    fp16: bool = False,
 ) -> Engine:
-    """Open a compiled network by its file name's ending (``.onnx``: ONNX Runtime).
+    """Open a compiled network by its file name's ending.
+
+    ``.engine`` and ``.plan`` are TensorRT plans. ``.onnx`` runs in ONNX Runtime, or with
+    ``device="tensorrt"`` in TensorRT itself where it is installed (its plan is built at first
+    use, in minutes, and kept: :mod:`.tensorrt_build`), else in ONNX Runtime's TensorRT
+    provider. ``fp16`` is for TensorRT alone.
 
     Raises:
-        ModelError: if the file is missing, of an unknown kind, or cannot be opened.
-        InputError: if ``device`` is not one of :data:`DEVICES`.
+        ModelError: if the file is missing, of an unknown kind, or cannot be opened, or the
+            device is not available.
+        InputError: if ``device`` is not one of :data:`DEVICES`, or not one for the file.
     """
     file = Path(path)
     if not file.is_file():
         raise ModelError(f"expected a network at {file}, got no such file; restore the weights")
+    if file.suffix in _PLANS:
+        if device not in ("auto", "tensorrt"):
+            raise InputError(f"expected device 'tensorrt' for plan {file.name}, got {device!r}")
+        return TensorRtEngine(file)
     if file.suffix != ".onnx":
-        raise ModelError(f"expected a network ending in .onnx, got {file.name}")
-    return OnnxRuntimeEngine(file, device=device, threads=threads, gpu_memory_mb=gpu_memory_mb)
+        raise ModelError(
+            f"expected a network ending in .onnx, {' or '.join(_PLANS)}, got {file.name}"
+        )
+    if device == "tensorrt" and has_tensorrt():
+        options = PlanOptions(fp16=fp16, workspace_mb=gpu_memory_mb)
+        return TensorRtEngine(cached_plan(file, options=options))
+    if device == "tensorrt" and device not in available_devices():
+        raise ModelError(
+            "expected TensorRT for device 'tensorrt', got neither the packages tensorrt and "
+            "cuda-python nor an onnxruntime with TensorrtExecutionProvider: "
+            "pip install 'edgetwin[tensorrt]' or onnxruntime-gpu (on a Jetson: JetPack's own, in a "
+            "venv made with --system-site-packages), or use device 'cpu'"
+        )
+    return OnnxRuntimeEngine(
+        file, device=device, threads=threads, gpu_memory_mb=gpu_memory_mb, fp16=fp16
+    )

@@ -12,6 +12,9 @@ from numpy.typing import NDArray
 from ...twin.errors import InputError, ModelError
 from .base import Port
 from .checks import check_inputs
+from .parts import run_in_parts
+from .profiles import Profile, bound, profiles
+from .tensorrt_plan import plan_folder
 
 __all__ = ["DEVICES", "OnnxRuntimeEngine", "available_devices"]
 
@@ -44,7 +47,9 @@ def available_devices() -> tuple[str, ...]:
     return tuple(name for name, provider in _PROVIDERS.items() if provider in present)
 
 
-def _providers(device: str, gpu_memory_mb: int) -> list[str | tuple[str, dict[str, Any]]]:
+def _providers(
+    path: Path, device: str, gpu_memory_mb: int, fp16: bool
+) -> list[str | tuple[str, dict[str, Any]]]:
     present = available_devices()
     if device not in DEVICES:
         raise InputError(f"expected a device among {', '.join(DEVICES)}, got {device!r}")
@@ -66,11 +71,39 @@ def _providers(device: str, gpu_memory_mb: int) -> list[str | tuple[str, dict[st
         return [cpu]
     if device == "cuda":
         return [cuda, cpu]
-    tensorrt = ("TensorrtExecutionProvider", {
-        "trt_max_workspace_size": gpu_memory_mb * 2**20,
-        "trt_fp16_enable": True,
-    })  # fmt: skip
+    tensorrt = ("TensorrtExecutionProvider", _tensorrt_options(path, gpu_memory_mb, fp16))
     return [tensorrt, cuda, cpu] if "cuda" in present else [tensorrt, cpu]
+
+
+def _tensorrt_options(path: Path, gpu_memory_mb: int, fp16: bool) -> dict[str, Any]:
+    """Return the provider's options: one engine for all sizes, built once and kept on disk."""
+    folder = plan_folder()
+    options: dict[str, Any] = {
+        "trt_max_workspace_size": gpu_memory_mb * 2**20,
+        "trt_fp16_enable": fp16,
+        "trt_engine_cache_enable": True,
+        "trt_engine_cache_path": str(folder),
+        "trt_timing_cache_enable": True,
+        "trt_timing_cache_path": str(folder),
+    }
+    reader = OnnxRuntimeEngine(path, device="cpu", threads=1, optimize=False)
+    if any(isinstance(dim, str) for port in reader.inputs for dim in port.shape):
+        options |= provider_shapes(profiles(reader.inputs))
+    reader.close()
+    return options
+
+
+def provider_shapes(found: tuple[Profile, ...]) -> dict[str, str]:
+    """Return profiles as the provider's options: ``input:1x2,...``, once per profile."""
+    keys = ("trt_profile_min_shapes", "trt_profile_opt_shapes", "trt_profile_max_shapes")
+    return {
+        key: ",".join(
+            f"{name}:{'x'.join(map(str, sizes[which]))}"
+            for profile in found
+            for name, sizes in profile.items()
+        )
+        for which, key in enumerate(keys)
+    }
 
 
 class OnnxRuntimeEngine:
@@ -79,7 +112,8 @@ class OnnxRuntimeEngine:
     ``threads`` bounds the intra-operator threads (None: one per physical core, which
     onnxruntime decides); ``gpu_memory_mb`` bounds the arena of one network on a GPU. On the
     CPU the arena grows only by what is asked, and is shrunk never: a network with fixed
-    shapes reaches a steady size after its first run.
+    shapes reaches a steady size after its first run. ``fp16`` lets TensorRT compute in half
+    precision; ``optimize=False`` opens the file as it is, for a look at its ports.
 
     Raises:
         ModelError: if the file cannot be read as ONNX, or the device is not available.
@@ -93,12 +127,16 @@ class OnnxRuntimeEngine:
         device: str = "auto",
         threads: int | None = None,
         gpu_memory_mb: int = 2048,
+        fp16: bool = False,
+        optimize: bool = True,
     ) -> None:
         self._name = Path(path).name
-        providers = _providers(device, gpu_memory_mb)
+        providers = _providers(Path(path), device, gpu_memory_mb, fp16)
         options = ort.SessionOptions()
         options.log_severity_level = 3
         options.inter_op_num_threads = 1
+        if not optimize:
+            options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
         if threads is not None:
             options.intra_op_num_threads = threads
         # Idle threads of several sessions must not spin against each other on two cores.
@@ -117,6 +155,7 @@ class OnnxRuntimeEngine:
         self._names = [port.name for port in self._outputs]
         used = self._session.get_providers()[0]
         self._device = next(name for name, value in _PROVIDERS.items() if value == used)
+        self._most = _largest(self._inputs) if self._device == "tensorrt" else {}
 
     @property
     def inputs(self) -> tuple[Port, ...]:
@@ -143,6 +182,9 @@ class OnnxRuntimeEngine:
         if self._session is None:
             raise ModelError(f"{self._name}: expected an open engine, got one that was closed")
         check_inputs(self._name, self._inputs, inputs)
+        return run_in_parts(self._run_part, self._inputs, self._outputs, self._most, inputs)
+
+    def _run_part(self, inputs: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         try:
             values = self._session.run(self._names, inputs)
         except Exception as error:
@@ -156,6 +198,13 @@ class OnnxRuntimeEngine:
     def close(self) -> None:
         """Release the session."""
         self._session = None
+
+
+def _largest(ports: tuple[Port, ...]) -> dict[str, int]:
+    """Return the largest size of each named free dimension that TensorRT's profiles give."""
+    named = [(port, dim) for port in ports for dim in port.shape if isinstance(dim, str)]
+    found = {dim: bound(port.name, dim) for port, dim in named}
+    return {dim: limit.most for dim, limit in found.items() if limit is not None}
 
 
 def _port(arg: Any) -> Port:

@@ -10,13 +10,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+import onnx
 import torch
+from onnx import TensorProto, helper
 from torch import Tensor, nn
 
 from ...twin.errors import ModelError
 from ..engines import open_engine
 
-__all__ = ["export_graph", "parity"]
+__all__ = ["export_graph", "listed_forms", "parity"]
 
 
 def export_graph(
@@ -63,6 +65,7 @@ def export_graph(
             )
     finally:
         logging.getLogger("torch.onnx").setLevel(level)
+    listed_forms(path)
     error = parity(module, inputs, path)
     if error > tolerance:
         raise ModelError(
@@ -70,6 +73,40 @@ def export_graph(
             f"got a difference of {error:.3g}; try another opset, or report the operator"
         )
     return path
+
+
+def listed_forms(path: Path) -> int:
+    """Write operators in the forms that TensorRT's operator list has; returns how many.
+
+    Clip of whole numbers, which the list gives for floating-point numbers only, becomes Max
+    and Min, which it gives for both. Values do not change.
+    """
+    model = onnx.load(str(path))
+    graph = model.graph
+    kinds = {v.name: v.type.tensor_type.elem_type for v in (*graph.input, *graph.value_info)}
+    whole = (TensorProto.INT32, TensorProto.INT64)
+    nodes: list[onnx.NodeProto] = []
+    for node in graph.node:
+        if node.op_type != "Clip" or kinds.get(node.input[0]) not in whole:
+            nodes.append(node)
+            continue
+        bounds = [b for b in zip(("Max", "Min"), node.input[1:], strict=False) if b[1]]
+        value = node.input[0]
+        for index, (operator, limit) in enumerate(bounds):
+            last = index == len(bounds) - 1
+            result = node.output[0] if last else f"{node.output[0]}_{operator}"
+            nodes.append(
+                helper.make_node(operator, [value, limit], [result], f"{node.name}_{operator}")
+            )
+            value = result
+    changed = sum(node.op_type == "Clip" for node in graph.node) - sum(
+        node.op_type == "Clip" for node in nodes
+    )
+    if changed:
+        del graph.node[:]
+        graph.node.extend(nodes)
+        onnx.save(model, str(path))
+    return changed
 
 
 def parity(module: nn.Module, inputs: Mapping[str, Tensor], path: Path) -> float:
