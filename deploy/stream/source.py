@@ -19,6 +19,7 @@ import re
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -41,7 +42,7 @@ MAX_PIXELS = 50_000_000  # one RGB frame of this size is 150 MB: beyond it a dev
 PICTURES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 _MAGIC = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"BM", b"II*\0", b"MM\0*")
 # Demuxers that take any text for a picture, and those that open other files than the one given.
-_NOT_VIDEO = {"tty", "lrc", "srt", "webvtt", "ass", "hls", "concat", "dash", "imf", "image2"}
+_NOT_VIDEO = {"tty", "lrc", "srt", "webvtt", "ass", "hls", "concat", "dash", "imf"}
 _PLAYLISTS = (b"#EXTM3U", b"ffconcat", b"[playlist]")
 _RATES = (0.001, 1000.0)  # frames per second that a header may claim and be believed
 _JUMP_BACK_S = 1.0  # further back than this is another clock; less is a trembling one
@@ -122,8 +123,16 @@ class VideoSource(Source):
 
     def _read(self) -> Iterator[tuple[float, Image]]:
         tally = _Tally()
+        yield from self._pass(tally)
+        if tally.hidden and not tally.decoded:
+            tally = _Tally()
+            yield from self._pass(tally, ignore_editlist="1")
+            if tally.decoded:
+                self._lost("the video's edit list hides every frame: it was not followed")
+
+    def _pass(self, tally: _Tally, **options: str) -> Iterator[tuple[float, Image]]:
         first, clock = None, 0.0
-        with _open_container(self.path) as container:
+        with _open_container(self.path, **options) as container:
             stream = _video_of(container)
             stream.thread_type = "AUTO"
             stream.codec_context.options = {"max_pixels": str(MAX_PIXELS)}  # in-band sizes too
@@ -135,7 +144,8 @@ class VideoSource(Source):
             except GeneratorExit:  # stopped early: only what was met counts
                 self._judge_damage(tally)
                 raise
-        self._judge(tally, clock - (first or 0.0))
+        if tally.decoded:
+            self._judge(tally, max(clock, clock - (first or 0.0)))
 
     def _judge(self, tally: _Tally, seconds: float) -> None:
         kept = f"kept the {tally.decoded} frames decoded"
@@ -241,22 +251,31 @@ def open_source(path: str | Path, fps: float = 10.0) -> Source:
         if not path.is_file():
             raise SourceError(f"expected a file or a folder, got {path}, which is neither")
         with path.open("rb") as file:
-            head = file.read(16)
+            head = file.read(256)  # an animated PNG says so before its first picture
     except OSError as error:
         raise SourceError(
             f"expected a readable file, got {path}: {error.strerror}: check its permissions"
         ) from error
     if head.startswith(_PLAYLISTS):
         raise SourceError(f"expected a video, got {path}, a playlist: give the video it names")
-    if head.startswith(_MAGIC) or (head[:4] == b"RIFF" and head[8:12] == b"WEBP"):
-        return ImageSource(path)
-    return VideoSource(path)
+    return ImageSource(path) if _is_picture(head) else VideoSource(path)
 
 
-def _open_container(path: Path) -> Any:
+def _is_picture(head: bytes) -> bool:
+    if head[:4] == b"RIFF":
+        return head[8:12] == b"WEBP"
+    return head.startswith(_MAGIC) and b"acTL" not in head  # an animated PNG is a video
+
+
+def _open_container(path: Path, **options: str) -> Any:
     try:
-        # Absolute: FFmpeg would take "12:30.mp4" for a protocol's name.
-        container = av.open(str(path.absolute()), options={"protocol_whitelist": "file"})
+        # Absolute: FFmpeg would take "12:30.mp4" for a protocol's name. A picture named
+        # "%03d.jpg" is no pattern, and a title in Latin-1 is no reason to refuse a video.
+        container = av.open(
+            str(path.absolute()),
+            options={"protocol_whitelist": "file", "pattern_type": "none", **options},
+            metadata_errors="replace",
+        )
     except (av.error.FFmpegError, OSError, ValueError) as error:
         raise SourceError(
             f"expected a video or a picture, got {path}, which cannot be decoded "
@@ -265,7 +284,7 @@ def _open_container(path: Path) -> Any:
     if _video_of(container) is None or container.format.name in _NOT_VIDEO:
         container.close()
         raise SourceError(
-            f"expected a file with a video stream, got {path} without one: "
+            f"expected a file with a video stream, got {path} without a readable one: "
             "give a video, a picture or a folder of frames"
         )
     return container
@@ -274,7 +293,9 @@ def _open_container(path: Path) -> Any:
 def _video_of(container: Any) -> Any:
     """Return the stream to read, or None; a cover picture only where there is nothing else."""
     best = container.streams.best("video")
-    return best if best is not None or not container.streams.video else container.streams.video[0]
+    streams = [s for s in (best, *container.streams.video) if s is not None]
+    # Without a codec context its codec is none that FFmpeg knows.
+    return next((s for s in streams if s.codec_context is not None), None)
 
 
 def _rate_of(stream: Any) -> float:
@@ -343,11 +364,12 @@ def _upright(frame: Any) -> Image | None:
 def _read_picture(path: Path) -> Image:
     """Decode one picture upright as RGB; sizes are checked before pixels are made."""
     with _open_container(path) as container:
-        stream = container.streams.video[0]
+        stream = _video_of(container)
         _check_size(stream.width, stream.height, path)
     try:
         data = np.fromfile(path, np.uint8)
-        decoded = cv2.imdecode(data, cv2.IMREAD_COLOR)
+        with _quietly():
+            decoded = cv2.imdecode(data, cv2.IMREAD_COLOR)
     except (OSError, cv2.error) as error:
         raise SourceError(f"expected a readable picture, got {path}: {_short(error)}") from error
     if decoded is None:
@@ -355,6 +377,17 @@ def _read_picture(path: Path) -> Image:
             f"expected a picture, got {path}, which cannot be decoded: save it again as PNG or JPEG"
         )
     return np.asarray(cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB), np.uint8)
+
+
+@contextmanager
+def _quietly() -> Iterator[None]:
+    """Keep OpenCV from writing to stderr: what is wrong is said in the error, once."""
+    log = cv2.utils.logging
+    level = log.setLogLevel(log.LOG_LEVEL_SILENT)
+    try:
+        yield
+    finally:
+        log.setLogLevel(level)
 
 
 def _check_size(width: int, height: int, path: Path | None) -> None:

@@ -169,7 +169,7 @@ def test_what_is_no_video_is_an_error(tmp_path: Path, make: object) -> None:
 def test_text_is_not_drawn_as_a_picture(tmp_path: Path) -> None:
     path = tmp_path / "readme.txt"  # FFmpeg would render it as a terminal
     _text(path)
-    with pytest.raises(SourceError, match="without one"):
+    with pytest.raises(SourceError, match="without a readable one"):
         open_source(path)
 
 
