@@ -33,6 +33,8 @@ class Follower:
 
     ``bank`` None follows by boxes. With a bank, ``segmenter`` must be a
     :class:`~edgetwin.perception.segmenter.Segmenter`. Memory is bounded by the bank.
+    ``at_looks``: memory also finds all visible objects where the detector looks, not only
+    hidden ones and those that it overlooked.
     """
 
     def __init__(
@@ -42,18 +44,21 @@ class Follower:
         timings: Timings,
         bank: MemoryBank | None,
         min_mask_score: float,
+        at_looks: bool = False,
     ) -> None:
         self.bank = bank
+        self._at_looks = at_looks
         self._segmenter = segmenter
         self._tracker = tracker
         self._timings = timings
         self._least = min_mask_score
         self._made: dict[int, tuple[int, NDArray[np.float64]]] = {}  # id -> frame, place
         self._fresh: list[tuple[tuple[int, ...], SegmentedMasks]] = []
+        self._found: tuple[list[int], SegmentedMasks] | None = None  # by memory, at this frame
 
     def advance(self) -> None:
         """Begin a frame."""
-        self._fresh = []
+        self._fresh, self._found = [], None
         if self.bank is not None:
             self.bank.advance()
 
@@ -73,6 +78,7 @@ class Follower:
         if by_memory or hidden:
             ids = [t.id for t in (*by_memory, *hidden)]
             masks = self._propagate(view, features, ids)
+            self._found = ids, masks
             n = len(by_memory)
             lost = self._take(view, ids[:n], masks.take(range(n)))
             rest = masks.take(range(n, len(ids)))
@@ -85,8 +91,23 @@ class Follower:
             qualities += masks.scores_n.tolist()
         return Followed(lost, back, tuple(qualities))
 
+    def remembered(self, view: View, features: Any) -> tuple[list[int], SegmentedMasks] | None:
+        """Begin a look: return ids and masks that memory finds at this frame."""
+        self._fresh = []
+        if self._found is None and self.bank is not None:
+            known = set(self.bank.ids())
+            shown = [t for t in self._tracker.visible() if t.id in known and self._at_looks]
+            ids = [t.id for t in (*shown, *self._hidden(known))]
+            if ids:
+                self._found = ids, self._propagate(view, features, ids)
+        return self._found
+
     def missed(self, view: View, features: Any) -> None:
-        """Let objects that the look just taken did not find follow: it may have overlooked them."""
+        """Let objects follow that the look just taken did not find: it may have overlooked them."""
+        if self._found is not None:  # what memory held, its masks make memories
+            shown = {t.id for t in self._tracker.visible()}
+            shown -= {i for part, _ in self._fresh for i in part}
+            self.seen([i if i in shown else 0 for i in self._found[0]], self._found[1])
         missed = self._tracker.missed()
         if not missed:
             return

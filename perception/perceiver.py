@@ -72,9 +72,9 @@ class PerceiverConfig:
             the pictures alone. With :meth:`Perceiver.stream` stages overlap, and frames take
             less time than this sum.
         follow: how masks follow between looks: ``"boxes"`` prompted where objects should be;
-            ``"memory"`` by SAM 2's memory of every live object, renewed at every frame;
-            ``"hybrid"`` by memory between looks and, at a look, for objects that the detector
-            overlooked, with few memories renewed per frame; ``"auto"`` is boxes where every
+            ``"memory"`` by SAM 2's memory of every live object, at looks too, renewed at every
+            frame; ``"hybrid"`` by memory between looks and, at a look, for hidden objects and
+            those that the detector overlooked, with few memories renewed per frame; ``"auto"`` is boxes where every
             frame is looked at, else hybrid if the bundle's segmenter says that its memory is
             trained (key ``memory``).
         memories: frames of memory per object (at most what the network was trained for).
@@ -294,7 +294,9 @@ class Perceiver:
         parts = Parts(
             segmenter=segmenter,
             tracker=self.tracker,
-            follower=Follower(segmenter, self.tracker, self._timings, bank, least),
+            follower=Follower(
+                segmenter, self.tracker, self._timings, bank, least, self.config.follow == "memory"
+            ),
             policy=self._policy,
             hold=self._hold,
             domain=self._domain,

@@ -1,9 +1,9 @@
 """When to look: keyframes chosen by what happens in the picture, within a budget of time.
 
 A *look* runs the detector, a *measurement* the depth network. Both have an interval; a look is
-also taken on a change of scene, on a changed region that no known object explains, when an
-object that is followed was lost, when its mask is poor, and when memory sees a hidden one
-again. With a budget, what the stages cost decides how often. Without one, the same pictures
+also taken on a change of scene, on a changed region that no known object explains, to confirm
+what the last look found for the first time, when an object that is followed was lost, when its
+mask is poor, and when memory sees a hidden one again. With a budget, what the stages cost decides how often. Without one, the same pictures
 always give the same decisions.
 
 Not covered: rotation and zoom of a moving camera (its shift is compensated); a new object of
@@ -28,7 +28,7 @@ from .tracks import Crop
 
 __all__ = ["Changes", "Followed", "Policy", "PolicyConfig", "PolicyCounts", "Reason"]
 
-Reason = Literal["start", "interval", "scene", "new", "lost", "quality", "back"]
+Reason = Literal["start", "interval", "scene", "new", "confirm", "lost", "quality", "back"]
 
 _CARRY = 8  # frames' worth of budget that may be saved up or owed: bounds both
 _DEPTH_FLOOR = 4  # longest depth interval in units of the longest look interval
@@ -212,8 +212,13 @@ class Policy:
         self._since_look = self._since_depth = 0
         self._scene = True
 
-    def before(self, view: View, settling: bool) -> Reason | None:
-        """Return why to look at this frame, judged by the picture and the clock; None if not."""
+    def before(self, view: View, *, settling: bool, pending: bool = False) -> Reason | None:
+        """Return why to look at this frame, judged by the picture and the clock; None if not.
+
+        ``settling``: the stream has just begun; ``pending``: the tracker wants to see something
+        a second time, which is granted once after every other look.
+        """
+        confirming = self._looked not in (None, "confirm")
         self._looked, self._measured = None, False
         self._scene = view.change > self.config.scene_change
         self._since_look += 1
@@ -222,7 +227,9 @@ class Policy:
             return self._allow("start")
         if self._scene:
             return self._allow("scene")
-        return self._allow("interval") if self._since_look >= self.look_interval else None
+        if self._since_look >= self.look_interval:
+            return self._allow("interval")
+        return self._allow("confirm") if pending and confirming else None
 
     def after(self, view: View, crops: Iterable[Crop], seen: Followed) -> Reason | None:
         """Return why to look after all, judged by what followed; None if not.

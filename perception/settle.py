@@ -11,11 +11,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .appearance import describe
 from .domain import DomainWatch
 from .following import Follower
 from .policy import Policy
 from .records import Detections, Masks
-from .repeats import RepeatLimits, shared_parts
+from .repeats import RepeatLimits, distinct_rows
+from .segmenter import ImageFeatures, SegmentedMasks
 from .sense import SegmenterLike, Sensed
 from .timing import Timings
 from .tracker import Tracker
@@ -73,7 +75,9 @@ class Settler:
         self._size_hw = view.size_hw
         features = sensed.features()
         parts.follower.advance()
-        reason = parts.policy.before(view, parts.tracker.settling(view.frame.timestamp_s))
+        tracker = parts.tracker
+        settling = tracker.settling(view.frame.timestamp_s)
+        reason = parts.policy.before(view, settling=settling, pending=tracker.pending > 0)
         if reason is None:
             done = parts.follower.between(view, features)
             reason = parts.policy.after(view, _crops(parts.tracker), done)
@@ -89,13 +93,21 @@ class Settler:
         self, sensed: Sensed, features: Any, vocabulary: tuple[str, ...] | None
     ) -> Detections:
         parts, view = self._parts, sensed.view
+        followed = parts.follower.remembered(view, features)
         found = sensed.found(vocabulary)
         with parts.timings.stage("segmenter", view.spent_ms):
             masks = parts.segmenter.from_boxes(features, found.boxes_xyxy_n4)
         with parts.timings.stage("tracker", view.spent_ms):
-            rows = self._distinct(found, masks)
+            rows = distinct_rows(found, masks, self._repeats, self._least)
             found, masks = found.take(rows), masks.take(rows)
-            ids = parts.tracker.update(found, masks, view.frame.timestamp_s, view.size_hw)
+            ids = parts.tracker.update(
+                found,
+                masks,
+                view.frame.timestamp_s,
+                view.size_hw,
+                followed=followed,
+                appearance_nd=_appearance(features, masks),
+            )
         parts.follower.seen(ids, masks)
         parts.follower.missed(view, features)
         return found
@@ -113,15 +125,12 @@ class Settler:
         self._parts.follower.reset()
         self._parts.policy.reset()
 
-    def _distinct(self, found: Detections, masks: Masks) -> NDArray[np.int64]:
-        """Rows whose mask is good and that do not repeat a surer detection."""
-        good = masks.masks_nhw.any(axis=(1, 2)) & (masks.scores_n >= self._least)
-        shared = shared_parts(found, masks)
-        kept: list[int] = []
-        for i in np.argsort(-found.scores_n, kind="stable").tolist():
-            if good[i] and not any(shared[i, k] > self._repeats.of(found, i, k) for k in kept):
-                kept.append(i)
-        return np.array(kept, dtype=np.int64)
+
+def _appearance(features: Any, masks: Masks) -> NDArray[np.float32] | None:
+    """Return what the masks' objects look like, where the segmenter can tell."""
+    if not isinstance(masks, SegmentedMasks) or not isinstance(features, ImageFeatures):
+        return None
+    return describe(features, masks.logits_nhw)
 
 
 def _crops(tracker: Tracker) -> list[Crop]:

@@ -129,7 +129,7 @@ def test_errors_come_in_their_turn_and_name_the_frame() -> None:
 
 def test_errors_of_other_kinds_keep_theirs() -> None:
     eyes = Eyes()
-    eyes.encode = lambda image: 1 / 0  # type: ignore[method-assign,assignment]
+    eyes.encode = lambda image: 1 / 0  # type: ignore[method-assign,assignment,return-value]
     with pytest.raises(ZeroDivisionError) as caught:
         list(perceiver(eyes).stream(frames(3)))
     assert caught.value.__notes__ == ["at frame 0"]
