@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -96,17 +97,17 @@ def build_plan(
             names the nodes that TensorRT does not take.
         OutputError: if the plan cannot be written.
     """
-    import_version = require_tensorrt()
+    version = require_tensorrt()
     source, plan, options = Path(onnx_path), Path(plan_path), options or PlanOptions()
     cuda = Cuda()
     gpu = cuda.gpu
     cuda.close()
     inputs, outputs = onnx_ports(source)
     profiles = profiles or profiles_of(inputs)
-    key = plan_key(_sha256(source), import_version, gpu, options, profiles)
+    key = plan_key(_sha256(source), version, gpu, options, profiles)
     model = half_precision(source) if options.fp16 else source.read_bytes()
     data = _built(source, model, profiles, options, timing_cache)
-    record = _record(key, source, import_version, gpu, options, inputs, outputs)
+    record = _record(key, source, version, gpu, options, inputs, outputs)
     replace(record_path(plan), record.model_dump_json(indent=1).encode() + b"\n")
     replace(plan, data)
     return plan
@@ -199,7 +200,9 @@ def half_precision(onnx_path: Path) -> bytes:
         model = onnx.load(str(onnx_path))
     except Exception as error:  # protobuf and onnx raise unrelated classes
         raise ModelError(f"expected an ONNX file at {onnx_path}, got: {error}") from error
-    converted: Any = convert_float_to_float16(model, keep_io_types=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # one per number that float16 rounds to its limits
+        converted: Any = convert_float_to_float16(model, keep_io_types=True)
     return bytes(converted.SerializeToString())
 
 
