@@ -245,7 +245,8 @@ def _clip_words(phrase: str) -> list[str]:
 
     Its pattern is ``'s|'t|'re|'ve|'m|'ll|'d|\\p{L}+|\\p{N}|[^\\s\\p{L}\\p{N}]+`` on lower-case NFC.
     """
-    text = unicodedata.normalize("NFC", phrase).lower()
+    # Letter by letter: the tokenizers library knows no final sigma.
+    text = "".join(c.lower() for c in unicodedata.normalize("NFC", phrase))
     words: list[str] = []
     start = 0
     while start < len(text):
