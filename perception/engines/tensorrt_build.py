@@ -157,7 +157,9 @@ def _add_profiles(
     for sizes in profiles:
         profile = builder.create_optimization_profile()
         for name, (low, usual, high) in sizes.items():
-            profile.set_shape(name, trt.Dims(low), trt.Dims(usual), trt.Dims(high))
+            # Lists: release 10.3 takes no tuples here.
+            least, most = trt.Dims(list(low)), trt.Dims(list(high))
+            profile.set_shape(name, least, trt.Dims(list(usual)), most)
         config.add_optimization_profile(profile)
 
 
