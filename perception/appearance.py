@@ -48,7 +48,7 @@ def describe(features: FineFeatures, logits_nhw: NDArray[np.floating]) -> NDArra
     cells = grid.reshape(len(grid), -1).astype(np.float32)
     mean, deviation = cells.mean(axis=1), cells.std(axis=1) + 1e-6
     scaled = (cells - mean[:, None]) / deviation[:, None]
-    inside = (logits_nhw.reshape(len(logits_nhw), -1) > 0).astype(np.float32)
+    inside = (logits_nhw.reshape(len(logits_nhw), cells.shape[1]) > 0).astype(np.float32)
     count = np.maximum(inside.sum(axis=1, keepdims=True), 1.0)
     middle = inside @ scaled.T / count
     spread = np.sqrt(np.maximum(inside @ (scaled**2).T / count - middle**2, 0.0))

@@ -18,6 +18,9 @@ from .tracks import Crop, Track
 
 __all__ = ["Look", "Sighting", "going_out", "hidden_cost", "visible_cost", "visible_costs"]
 
+MAX_AGAINST = 0.9
+MAX_UNLIKE = 0.2
+
 
 @dataclass(frozen=True, slots=True)
 class Sighting:
@@ -190,7 +193,7 @@ def hidden_cost(track: Track, look: Look, j: int, reach_fraction: float) -> floa
     pair = np.stack([track.predicted_box(look.timestamp_s), look.boxes[j]]).astype(np.float32)
     if track.state != "left" and box_iou(pair[:1], pair[1:])[0, 0] > 0.5:
         return visible_cost(track, look, j)
-    if track.labels.share(look.found.labels[j]) < 0.3:
+    if _other_noun(track, look, j):
         return float("inf")
     gap = float(np.hypot(*(look.centroids[j] - track.centroid - track.shift(look.timestamp_s))))
     reach = max(reach_fraction * look.diagonal, track.size)
@@ -202,6 +205,22 @@ def hidden_cost(track: Track, look: Look, j: int, reach_fraction: float) -> floa
     if unlike is None:
         return 0.5 * name + 0.3 * place + 0.2 * size
     return 0.35 * name + 0.35 * unlike + 0.2 * place + 0.1 * size
+
+
+def _other_noun(track: Track, look: Look, j: int) -> bool:
+    """Tell whether a hidden track cannot be detection j by its noun.
+
+    It can, though the noun is another, if the detector is not sure of it, and colour and looks
+    are the same: what is partly covered is often misread.
+    """
+    share = track.labels.share(look.found.labels[j])
+    if share >= 0.3:
+        return False
+    assert look.found.label_scores_n is not None
+    against = (1.0 - share) * float(look.found.label_scores_n[j])
+    told = look.found.colors[j] is not None and bool(track.colors.weights)
+    unlike = look.unlike(track, j)
+    return against > MAX_AGAINST or not told or unlike is None or unlike > MAX_UNLIKE
 
 
 def _size_cost(area: float, track: Track) -> float:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from ..twin.errors import InputError
 from .assignment import assign
+from .boxes import intersections
 from .matching import Look, Sighting, going_out, hidden_cost, visible_costs
 from .records import Detections, Masks
 from .tracks import Crop, Track
@@ -183,6 +184,21 @@ class Tracker:
             for t in self.tracks
             if t.state == "occluded" and 0 < t.misses <= limit and t.lost_at == self._last_s
         )
+
+    def contested(self, timestamp_s: float) -> tuple[int, ...]:
+        """Ids, rising, of hidden objects and of those whose predicted box touches another's.
+
+        They are the ones that may be taken for one another: where memory is costly, it is
+        asked about these.
+        """
+        known = [t for t in self.tracks if t.state != "left"]
+        if not known:
+            return ()
+        boxes = np.stack([t.predicted_box(timestamp_s) for t in known]).astype(np.float32)
+        touching = intersections(boxes, boxes) > 0
+        hidden = np.array([t.state == "occluded" for t in known])
+        asked = hidden | (touching.sum(axis=1) > 1)
+        return tuple(t.id for t, ask in zip(known, asked, strict=True) if ask)
 
     def follow(
         self,
