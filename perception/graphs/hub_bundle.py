@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
+import weakref
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -107,7 +108,8 @@ class HubBundle(Bundle):
         if threads is not None:  # torch knows no threads per module
             torch.set_num_threads(threads)
         self.networks = dict(networks)
-        self._temporary = tempfile.TemporaryDirectory(prefix="edgetwin-hub-")
+        self._temporary = Path(tempfile.mkdtemp(prefix="edgetwin-hub-"))
+        weakref.finalize(self, shutil.rmtree, self._temporary, ignore_errors=True)
 
     @classmethod
     def load(
@@ -124,6 +126,7 @@ class HubBundle(Bundle):
         Raises:
             ModelError: if one cannot be had or is of a kind that is not implemented.
         """
+        device = _torch_device(device)
         networks = {
             role: load_network(find_checkpoint(source, role, offline=offline))
             for role, source in sorted(sources.items())
@@ -142,7 +145,7 @@ class HubBundle(Bundle):
             ModelError: for any other file: graphs have none here, see :meth:`engine`.
         """
         if filename == _TOKENIZER:
-            file = Path(self._temporary.name) / filename
+            file = self._temporary / filename
             if not file.is_file():
                 file.write_text(json.dumps(self.networks["detector"].tokenizer), encoding="utf-8")
             return file

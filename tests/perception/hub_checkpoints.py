@@ -94,7 +94,17 @@ def write_detector(folder: Path, *, single_file_tokenizer: bool = False) -> None
     config = embedded_detector_config(
         len(vocab), image_size=64, width=32, layers=2, text_width=32, text_layers=1, text_length=16
     )
-    Owlv2ForObjectDetection(config).eval().save_pretrained(folder)
+    model = Owlv2ForObjectDetection(config).eval()
+    with torch.no_grad():  # random heads see boxes without area: these see patches that stand out
+        model.box_head.dense2.weight.mul_(0.02)
+        model.box_head.dense2.bias.copy_(torch.tensor([0.0, 0.0, 1.0, 1.0]))
+        for head, bias in (
+            (model.class_head.logit_shift, -0.25),
+            (model.class_head.logit_scale, 9),
+        ):
+            head.weight.zero_()
+            head.bias.fill_(bias)
+    model.save_pretrained(folder)
     (folder / "preprocessor_config.json").write_text(json.dumps(owlv2_preprocessor()))
     if single_file_tokenizer:
         merges = [tuple(m.split(" ")) for m in WORDS]
@@ -125,7 +135,11 @@ def write_depth(folder: Path, *, metric: bool = False) -> None:
     config = embedded_depth_config(image_size=56, width=32, layers=4, fusion=8)
     config.depth_estimation_type = "metric" if metric else "relative"
     config.max_depth = 20 if metric else 1
-    DepthAnythingForDepthEstimation(config).eval().save_pretrained(folder)
+    model = DepthAnythingForDepthEstimation(config).eval()
+    with torch.no_grad():  # a random head gives zero nearly everywhere: this one differs by place
+        model.head.conv3.weight.mul_(20)
+        model.head.conv3.bias.fill_(1.0)
+    model.save_pretrained(folder)
     (folder / "preprocessor_config.json").write_text(json.dumps(depth_preprocessor()))
 
 
