@@ -1,9 +1,13 @@
-"""What SAM 2 remembers of tracked objects: bounded, owned by the caller, kept outside graphs.
+"""What SAM 2 and EdgeTAM remember of tracked objects: bounded, owned by the caller.
 
-Per object: the memory of its latest prompted frame, the memories of the most recent tracked
-frames, and object pointers. SAM 2 keeps every prompted frame for ever; here a new prompt
-replaces the old one, so nothing grows with the stream. Offsets older than the network's
-tables reach (after frames without tracking) count as the oldest it knows.
+Per object, as the streaming sessions of transformers read them: the memories of its latest
+prompted frames, those of the most recent other frames, and object pointers. Prompted frames
+beyond the bound are read like tracked ones while they are recent, then dropped, so nothing
+grows with the stream. An object may be stored on some frames only: its past keeps its length
+and ages, and offsets beyond the network's tables count as the oldest it knows.
+
+Not covered: tracking backwards in time; pointers of prompted frames that are beyond both
+bounds (transformers keeps those for ever).
 """
 
 from __future__ import annotations
@@ -11,6 +15,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,58 +24,81 @@ from ..twin.errors import InputError
 
 __all__ = ["MemoryBank", "MemoryGroup"]
 
+Array = NDArray[np.float32]
+
 
 @dataclass(frozen=True, slots=True)
 class MemoryGroup:
-    """Objects with equally old memories, stacked for one call of the memory attention.
+    """Objects with equally many memories and pointers, stacked for one call of the network.
 
-    ``ids`` (n), ``memories`` (n, M, 64, E, E), ``memory_offsets`` (M,) int64 (0 = prompted),
-    ``pointers`` (n, Q, C), ``pointer_offsets`` (Q,) float32 frames into the past.
+    ``ids`` (n), ``memories`` (n, M, ...), ``memory_offsets`` (n, M) int64 frames into the past
+    (0 = prompted), ``pointers`` (n, Q, C), ``pointer_offsets`` (n, Q) float32 frames into the
+    past. An object's prompted memories come first, then the others, oldest first.
     """
 
     ids: tuple[int, ...]
-    memories: NDArray[np.float32]
+    memories: Array
     memory_offsets: NDArray[np.int64]
-    pointers: NDArray[np.float32]
-    pointer_offsets: NDArray[np.float32]
+    pointers: Array
+    pointer_offsets: Array
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class _Entry:
     frame: int
-    memory: NDArray[np.float32]
-    pointer: NDArray[np.float32]
+    memory: NDArray[Any]
+    pointer: Array
+    prompted: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Light:
+    """The pointer of an entry whose memory may be gone."""
+
+    frame: int
+    pointer: Array
 
 
 @dataclass(slots=True)
 class _Past:
-    """One object's past. The deques' lengths are the bound."""
+    """One object's past. The deques' lengths are the bound; prompted entries are in all."""
 
-    prompted: _Entry
+    prompts: deque[_Entry]
     recent: deque[_Entry]
-    pointers: deque[tuple[int, NDArray[np.float32]]]
+    pointers: deque[_Light]
     last: int
 
 
 class MemoryBank:
-    """Memories of at most ``max_objects`` objects, ``memories`` and ``pointers`` each.
+    """Memories of at most ``max_objects`` objects.
 
-    One of the ``memories`` is the prompted frame's, the others are the latest tracked ones
-    (7 and 16 in the published checkpoints; fewer memories cost less time per frame). Beyond
-    ``max_objects`` the object that was remembered longest ago is dropped and counted in
-    ``evicted``. The caller moves the clock with :meth:`advance`, once per frame.
+    Of each: the memories of its latest ``prompts`` prompted frames, of the latest
+    ``memories`` - 1 frames it was stored on, and of ``pointers`` - 1 of those the pointers
+    (7 and 16 in the published checkpoints; fewer memories cost less time per frame).
+    ``half`` keeps memories in bfloat16, as transformers keeps SAM 2's. Beyond ``max_objects``
+    the object that was stored longest ago is dropped and counted in ``evicted``. The caller
+    moves the clock with :meth:`advance`, once per frame.
 
     Raises:
         InputError: if a bound is below 1.
     """
 
-    def __init__(self, memories: int = 7, pointers: int = 16, max_objects: int = 64) -> None:
-        if min(memories, pointers, max_objects) < 1:
+    def __init__(
+        self,
+        memories: int = 7,
+        pointers: int = 16,
+        max_objects: int = 64,
+        *,
+        prompts: int = 1,
+        half: bool = False,
+    ) -> None:
+        if min(memories, pointers, max_objects, prompts) < 1:
             raise InputError(
-                "expected memories, pointers and max_objects of at least 1, "
-                f"got {memories}, {pointers} and {max_objects}"
+                "expected memories, pointers, max_objects and prompts of at least 1, "
+                f"got {memories}, {pointers}, {max_objects} and {prompts}"
             )
         self.memories, self.pointers, self.max_objects = memories, pointers, max_objects
+        self.prompts, self.half = prompts, half
         self.frame = 0
         self.evicted = 0
         self._past: dict[int, _Past] = {}
@@ -87,6 +115,11 @@ class MemoryBank:
         """Return the objects that can be propagated, ascending."""
         return tuple(sorted(self._past))
 
+    def last_stored(self, key: int) -> int | None:
+        """Return the number of the frame an object was last stored on, None if unknown."""
+        past = self._past.get(key)
+        return None if past is None else past.last
+
     def forget(self, ids: Iterable[int]) -> None:
         """Drop objects; unknown ids are fine."""
         for key in ids:
@@ -96,51 +129,72 @@ class MemoryBank:
         """Drop all objects (a cut in the video)."""
         self._past.clear()
 
-    def store(
-        self, key: int, memory: NDArray[np.float32], pointer: NDArray[np.float32], *, prompted: bool
-    ) -> None:
-        """Add the current frame's memory (64, E, E) and pointer (C,) of one object.
+    def store(self, key: int, memory: Array, pointer: Array, *, prompted: bool) -> None:
+        """Add the current frame's memory (any shape) and pointer (C,) of one object.
 
-        An object's first memory counts as prompted. Arrays are copied, so that a view does not
-        keep a whole batch alive.
+        An object's first memory counts as prompted; a second one for the same frame replaces
+        the first. Arrays are copied, so that a view does not keep a whole batch alive.
         """
-        entry = _Entry(self.frame, memory.copy(), pointer.copy())
         past = self._past.get(key)
+        kept = _to_bfloat16(memory) if self.half else memory.copy()
+        entry = _Entry(self.frame, kept, pointer.copy(), prompted or past is None)
         if past is None:
-            if len(self._past) >= self.max_objects:
-                oldest = min(self._past, key=lambda k: (self._past[k].last, k))
-                del self._past[oldest]
-                self.evicted += 1
-            recent: deque[_Entry] = deque(maxlen=self.memories - 1)
-            self._past[key] = _Past(entry, recent, deque(maxlen=self.pointers - 1), self.frame)
-            return
+            self._make_room()
+            past = _Past(
+                deque(maxlen=self.prompts),
+                deque(maxlen=self.memories - 1),
+                deque(maxlen=self.pointers - 1),
+                self.frame,
+            )
+            self._past[key] = past
+        elif past.last == self.frame:
+            for entries in (past.prompts, past.recent, past.pointers):
+                if entries and entries[-1].frame == self.frame:
+                    entries.pop()
+            # What was a prompt, or would leave the object without one, stays a prompt.
+            entry = _Entry(self.frame, kept, entry.pointer, prompted or not past.prompts)
         past.last = self.frame
-        if prompted:
-            past.prompted = entry
-        else:
-            past.recent.append(entry)
-            past.pointers.append((self.frame, entry.pointer))
+        past.recent.append(entry)
+        past.pointers.append(_Light(self.frame, entry.pointer))
+        if entry.prompted:
+            past.prompts.append(entry)
+
+    def _make_room(self) -> None:
+        if len(self._past) >= self.max_objects:
+            oldest = min(self._past, key=lambda k: (self._past[k].last, k))
+            del self._past[oldest]
+            self.evicted += 1
 
     def entries(self, key: int) -> tuple[int, int]:
-        """Return how many memories and pointers are kept of an object (0, 0 if unknown)."""
+        """Return how many memories and pointers are read of an object (0, 0 if unknown)."""
         past = self._past.get(key)
         if past is None:
             return 0, 0
-        return 1 + len(past.recent), 1 + len(past.pointers)
+        others, pointers = _others(past)
+        return len(past.prompts) + len(others), len(past.prompts) + len(pointers)
 
     def nbytes(self) -> int:
         """Return the size of all arrays kept."""
         total = 0
         for past in self._past.values():
-            kept = [past.prompted, *past.recent]
-            total += sum(e.memory.nbytes + e.pointer.nbytes for e in kept)
-            total += sum(p.nbytes for _, p in past.pointers)
+            arrays = [e.memory for e in (*past.prompts, *past.recent)]
+            arrays += [e.pointer for e in (*past.prompts, *past.recent, *past.pointers)]
+            total += sum(a.nbytes for a in {id(a): a for a in arrays}.values())
         return total
 
     def groups(
-        self, ids: Sequence[int], *, oldest_memory: int = 6, oldest_pointer: int = 15
+        self,
+        ids: Sequence[int],
+        *,
+        oldest_memory: int = 6,
+        oldest_pointer: int | None = None,
+        same_ages: bool = False,
     ) -> list[MemoryGroup]:
-        """Return the past of ``ids``, grouped by equal ages.
+        """Return the past of ``ids``, in as few groups as their numbers of memories allow.
+
+        ``oldest_memory`` and ``oldest_pointer`` bound the offsets (None: no bound, as
+        transformers counts). ``same_ages`` groups objects of equal offsets only, for networks
+        that take one row of offsets for all.
 
         Raises:
             InputError: if an id is not in the bank.
@@ -148,29 +202,67 @@ class MemoryBank:
         missing = sorted(set(ids) - set(self._past))
         if missing:
             raise InputError(f"expected ids of the bank ({self.ids()}), got {missing}")
-        members: dict[tuple[tuple[int, ...], tuple[int, ...]], list[int]] = {}
-        columns: dict[int, tuple[list[NDArray[np.float32]], list[NDArray[np.float32]]]] = {}
+        members: dict[Any, list[tuple[int, _Read]]] = {}
         for key in dict.fromkeys(ids):
-            past = self._past[key]
-            first = past.prompted
-            memories, ages = [first.memory], [0]
-            pointers = [first.pointer]
-            pointer_ages = [min(self.frame - first.frame, oldest_pointer)]
-            for entry in past.recent:
-                ages.append(int(np.clip(self.frame - entry.frame, 1, oldest_memory)))
-                memories.append(entry.memory)
-            for frame, pointer in reversed(past.pointers):
-                pointer_ages.append(min(self.frame - frame, oldest_pointer))
-                pointers.append(pointer)
-            columns[key] = memories, pointers
-            members.setdefault((tuple(ages), tuple(pointer_ages)), []).append(key)
-        return [
-            MemoryGroup(
-                ids=tuple(keys),
-                memories=np.stack([np.stack(columns[k][0]) for k in keys]),
-                memory_offsets=np.array(ages, np.int64),
-                pointers=np.stack([np.stack(columns[k][1]) for k in keys]),
-                pointer_offsets=np.array(pointer_ages, np.float32),
-            )
-            for (ages, pointer_ages), keys in members.items()
-        ]
+            read = self._read(self._past[key], oldest_memory, oldest_pointer)
+            ages = (tuple(read.ages), tuple(read.pointer_ages))
+            same = ages if same_ages else (len(ages[0]), len(ages[1]))
+            members.setdefault(same, []).append((key, read))
+        return [self._stack(rows) for rows in members.values()]
+
+    def _read(self, past: _Past, oldest_memory: int, oldest_pointer: int | None) -> _Read:
+        others, pointers = _others(past)
+        ages = [0] * len(past.prompts)
+        ages += [min(max(self.frame - e.frame, 1), oldest_memory) for e in others]
+        lights = [*past.prompts, *pointers]
+        pointer_ages = [self.frame - light.frame for light in lights]
+        if oldest_pointer is not None:
+            pointer_ages = [min(age, oldest_pointer) for age in pointer_ages]
+        return _Read(
+            [e.memory for e in (*past.prompts, *others)],
+            ages,
+            [light.pointer for light in lights],
+            pointer_ages,
+        )
+
+    def _stack(self, rows: list[tuple[int, _Read]]) -> MemoryGroup:
+        first = rows[0][1].memories
+        shape = (len(rows), len(first), *first[0].shape)
+        memories = np.empty(shape, np.uint32 if self.half else np.float32)
+        for target, (_, read) in zip(memories, rows, strict=True):
+            for slot, memory in zip(target, read.memories, strict=True):
+                slot[...] = memory
+        if self.half:
+            memories <<= 16
+        return MemoryGroup(
+            ids=tuple(key for key, _ in rows),
+            memories=memories.view(np.float32),
+            memory_offsets=np.array([read.ages for _, read in rows], np.int64),
+            pointers=np.stack([np.stack(read.pointers) for _, read in rows]),
+            pointer_offsets=np.array([read.pointer_ages for _, read in rows], np.float32),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """What is read of one object at one frame."""
+
+    memories: list[NDArray[Any]]
+    ages: list[int]
+    pointers: list[Array]
+    pointer_ages: list[int]
+
+
+def _others(past: _Past) -> tuple[list[_Entry], list[_Light]]:
+    """Return recent entries (oldest first) and pointers (newest first) that are no prompts."""
+    prompts = {entry.frame for entry in past.prompts}
+    entries = [entry for entry in past.recent if entry.frame not in prompts]
+    lights = [light for light in reversed(past.pointers) if light.frame not in prompts]
+    return entries, lights
+
+
+def _to_bfloat16(values: Array) -> NDArray[np.uint16]:
+    """Return the upper halves of float32 numbers, rounded to nearest, ties to even."""
+    bits = np.ascontiguousarray(values, np.float32).view(np.uint32)
+    rounded = bits + (((bits >> 16) & 1) + np.uint32(0x7FFF))
+    return (rounded >> 16).astype(np.uint16)

@@ -1,4 +1,4 @@
-"""SAM 2 around its four graphs: pictures and prompts to masks, and memory to follow them.
+"""SAM 2 or EdgeTAM around four graphs: pictures and prompts to masks, memory to follow them.
 
 Every step is stateless; what is remembered of a video lives in a
 :class:`~edgetwin.perception.memory_bank.MemoryBank` that the caller owns::
@@ -28,6 +28,7 @@ from ..twin.errors import InputError, ModelError
 from .engines import Engine
 from .memory_bank import MemoryBank
 from .records import Masks
+from .resample import KERNELS, resize
 from .tidy import tidy
 
 __all__ = ["ImageFeatures", "MemoryBank", "SegmentedMasks", "Segmenter", "SegmenterConfig"]
@@ -51,9 +52,13 @@ class _Bundle(Protocol):
 class SegmenterConfig:
     """The segmenter's entry in a bundle's manifest.
 
-    ``image_size`` is the graphs' square input; ``mean`` and ``std`` its pixel statistics;
-    ``memories`` and ``pointers`` what one object's memory attention may read; ``width`` the
-    length of an object pointer.
+    ``image_size`` is the graphs' square input; ``mean`` and ``std`` its pixel statistics and
+    ``resize`` how pictures get there, ``"area"`` (OpenCV's, where they shrink) or a kernel of
+    :mod:`.resample`; ``width`` the length of an object pointer. What one object's memory attention reads:
+    ``memories`` (one prompted, the others recent; ``prompts`` prompted ones where that is more),
+    ``pointers``, and ``oldest_pointer``, the age that older pointers are counted as (None: their
+    own; absent: ``pointers`` - 1). ``memory_dtype`` is how memories are kept, ``"float32"`` or
+    ``"bfloat16"``.
     """
 
     image_size: int
@@ -62,6 +67,10 @@ class SegmenterConfig:
     width: int
     memories: int = 7
     pointers: int = 16
+    prompts: int = 1
+    oldest_pointer: int | None = 15
+    memory_dtype: str = "float32"
+    resize: str = "area"
 
     @classmethod
     def from_manifest(cls, values: Mapping[str, Any]) -> SegmenterConfig:
@@ -74,6 +83,8 @@ class SegmenterConfig:
         known: dict[str, Any] = {
             k: tuple(v) if isinstance(v, list) else v for k, v in values.items() if k in names
         }
+        if "oldest_pointer" not in known and isinstance(known.get("pointers"), int):
+            known["oldest_pointer"] = known["pointers"] - 1
         try:
             config = cls(**known)
             sound = (
@@ -81,6 +92,9 @@ class SegmenterConfig:
                 and min(config.std) > 0
                 and config.image_size > 0
                 and config.image_size % 16 == 0
+                and min(config.memories, config.pointers, config.prompts) > 0
+                and config.memory_dtype in ("float32", "bfloat16")
+                and config.resize in ("area", *KERNELS)
             )
         except TypeError as error:
             raise ModelError(
@@ -89,8 +103,10 @@ class SegmenterConfig:
             ) from error
         if not sound:
             raise ModelError(
-                "expected image_size a positive multiple of 16 and three means and positive "
-                f"deviations, got {config.image_size}, {config.mean} and {config.std}"
+                "expected image_size a positive multiple of 16, three means and positive "
+                "deviations, bounds of at least 1, memory_dtype float32 or bfloat16 and resize area "
+                f"or one of {KERNELS}, got "
+                f"{config}; export the network again"
             )
         return config
 
@@ -141,11 +157,20 @@ class Segmenter:
         # Opened when a video is first tracked: pictures alone never need them.
         self._memory_encoder: Engine | None = None
         self._memory_attention: Engine | None = None
+        self._same_ages = False
 
-    def new_bank(self, *, memories: int | None = None, max_objects: int = 64) -> MemoryBank:
+    def new_bank(
+        self, *, memories: int | None = None, prompts: int | None = None, max_objects: int = 64
+    ) -> MemoryBank:
         """Return an empty bank with the network's bounds, or fewer memories (faster)."""
-        most = self.config.memories
-        return MemoryBank(min(memories or most, most), self.config.pointers, max_objects)
+        config = self.config
+        return MemoryBank(
+            min(memories or config.memories, config.memories),
+            config.pointers,
+            max_objects,
+            prompts=min(prompts or config.prompts, config.prompts),
+            half=config.memory_dtype == "bfloat16",
+        )
 
     def encode(self, image_hw3: NDArray[np.uint8]) -> ImageFeatures:
         """Encode a picture (H, W, 3) uint8 RGB of any size.
@@ -160,7 +185,9 @@ class Segmenter:
         height, width = image_hw3.shape[:2]
         side = self.config.image_size
         pixels: NDArray[Any] = image_hw3
-        if (height, width) != (side, side):
+        if self.config.resize != "area":
+            pixels = resize(image_hw3, (side, side), self.config.resize)
+        elif (height, width) != (side, side):
             how = cv2.INTER_AREA if height * width > side * side else cv2.INTER_LINEAR
             pixels = cv2.resize(image_hw3, (side, side), interpolation=how)
         scale = (1.0 / (255.0 * np.asarray(self.config.std))).astype(np.float32)
@@ -226,10 +253,14 @@ class Segmenter:
         masks: SegmentedMasks,
         bank: MemoryBank,
         ids: Sequence[int] | None = None,
+        *,
+        binary: bool | None = None,
     ) -> None:
         """Put the masks of the bank's current frame into it; row ``i`` is object ``ids[i]``.
 
-        ``ids`` default to the row numbers.
+        ``ids`` default to the row numbers. ``binary`` tells whether masks are made binary for
+        the memory; by default those from prompts are. (SAM 2's session in transformers does it
+        with all objects of a frame on which any is prompted.)
 
         Raises:
             InputError: if there are not as many different ids as masks.
@@ -241,12 +272,13 @@ class Segmenter:
             return
         if self._memory_encoder is None:
             self._memory_encoder = self._bundle.engine("segmenter_memory_encoder.onnx")
+        binary = masks.prompted if binary is None else binary
         memories = self._memory_encoder.run(
             {
                 "embedding": features.embedding,
                 "mask_logits": masks.logits_nhw,
                 "object_logits": masks.object_logits_n,
-                "prompted": np.full(len(keys), float(masks.prompted), np.float32),
+                "prompted": np.full(len(keys), float(binary), np.float32),
             }
         )["memories"]
         for row, key in enumerate(keys):
@@ -265,27 +297,39 @@ class Segmenter:
         keys = list(bank.ids() if ids is None else ids)
         if not keys:
             return self._empty(features, prompted=False)
-        if self._memory_attention is None:
-            self._memory_attention = self._bundle.engine("segmenter_memory_attention.onnx")
-        groups = bank.groups(
-            keys, oldest_memory=self.config.memories - 1, oldest_pointer=self.config.pointers - 1
-        )
-        rows: dict[int, Array] = {}
-        for group in groups:
-            conditioned = self._memory_attention.run(
-                {
-                    "embedding": features.embedding,
-                    "memories": group.memories,
-                    "memory_offsets": group.memory_offsets,
-                    "pointers": group.pointers,
-                    "pointer_offsets": group.pointer_offsets,
-                }
-            )["conditioned"]
-            rows.update(zip(group.ids, conditioned, strict=True))
-        embedding = np.stack([rows[key] for key in keys])
+        embedding = self._conditioned(features, bank, keys)
         points = np.zeros((len(keys), 1, 1, 2), np.float32)
         labels = np.full((len(keys), 1, 1), -1, np.int64)
         return self._decode(features, embedding, points, labels, prompted=False)
+
+    def _conditioned(self, features: ImageFeatures, bank: MemoryBank, keys: list[int]) -> Array:
+        """Run the memory attention, one call per number of memories -> (N, C, E, E)."""
+        if self._memory_attention is None:
+            self._memory_attention = self._bundle.engine("segmenter_memory_attention.onnx")
+            # Networks exported before offsets were told apart by object take one row for all.
+            ports = {port.name: port for port in self._memory_attention.inputs}
+            self._same_ages = len(ports["memory_offsets"].shape) == 1
+        groups = bank.groups(
+            keys,
+            oldest_memory=self.config.memories - 1,
+            oldest_pointer=self.config.oldest_pointer,
+            same_ages=self._same_ages,
+        )
+        parts = []
+        for group in groups:
+            ages, pointer_ages = group.memory_offsets, group.pointer_offsets
+            inputs = {
+                "embedding": features.embedding,
+                "memories": group.memories,
+                "memory_offsets": ages[0] if self._same_ages else ages,
+                "pointers": group.pointers,
+                "pointer_offsets": pointer_ages[0] if self._same_ages else pointer_ages,
+            }
+            parts.append(self._memory_attention.run(inputs)["conditioned"])
+        order = {key: row for row, key in enumerate(k for g in groups for k in g.ids)}
+        rows = [order[key] for key in keys]
+        every = parts[0] if len(parts) == 1 else np.concatenate(parts)
+        return every if rows == list(range(len(every))) else every[rows]
 
     def _prompted(
         self, features: ImageFeatures, points_nk2: Array, labels_nk: NDArray[np.int64]
@@ -325,8 +369,7 @@ class Segmenter:
         )
         logits = out["mask_logits"].reshape(-1, *out["mask_logits"].shape[2:])
         present = out["object_logits"].reshape(-1)
-        if not prompted:
-            logits = np.where(present[:, None, None] > 0, logits, np.float32(_NO_OBJECT))
+        logits = np.where(present[:, None, None] > 0, logits, np.float32(_NO_OBJECT))
         masks = np.zeros((len(logits), features.height, features.width), np.bool_)
         for row, small in enumerate(logits):
             if (small > 0).any():

@@ -1,15 +1,14 @@
-"""SAM 2 as four stateless graphs: image encoder, mask decoder, memory encoder and attention.
+"""SAM 2 and EdgeTAM as four stateless graphs: image encoder, mask decoder, and two for memory.
 
-Each wrapper follows ``transformers``' ``Sam2VideoModel`` (its ``_single_frame_forward``,
-``_encode_new_memory``, ``_build_memory_attention_inputs``, ``_process_object_pointers``), for
-many objects at once and without its session. Nothing here holds state: memories and pointers
-come in and go out, and the caller keeps them (:mod:`edgetwin.perception.segmenter`).
+Each wrapper follows ``transformers``' ``Sam2VideoModel`` or ``EdgeTamVideoModel`` (their
+``_single_frame_forward``; memory in :mod:`.segmenter_memory`), for many objects at once and
+without their session. Nothing here holds state: memories and pointers come in and go out, and
+the caller keeps them (:mod:`edgetwin.perception.segmenter`).
 
 Layouts: S side of the picture, C fpn width, E = S/16, B feature batch (1, or one row per
-tracked object), P prompts per row, K points per prompt, M memories, Q pointers.
+tracked object), P prompts per row, K points per prompt.
 
-Not covered: mask prompts; the bfloat16 rounding of stored memories (they stay float32);
-rotary positions for a memory grid of another size than the features.
+Not covered: mask prompts; pictures that are not square.
 """
 
 from __future__ import annotations
@@ -18,8 +17,10 @@ from typing import cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 from transformers import Sam2VideoConfig, Sam2VideoModel
+
+from .edgetam import SegmenterModel
+from .segmenter_memory import MemoryAttentionGraph, MemoryEncoderGraph, pointer_time_encoding
 
 __all__ = [
     "DecoderGraph",
@@ -64,7 +65,7 @@ def build_segmenter(config: Sam2VideoConfig, seed: int = 0) -> Sam2VideoModel:
     return model
 
 
-def image_side(model: Sam2VideoModel) -> int:
+def image_side(model: SegmenterModel) -> int:
     """Return the side of the square picture the model takes, in pixels."""
     return cast(int, model.config.image_size)
 
@@ -80,7 +81,7 @@ class EncoderGraph(nn.Module):
     inputs = ("pixel_values",)
     outputs = ("embedding", "image_embedding", "high_res_0", "high_res_1")
 
-    def __init__(self, model: Sam2VideoModel) -> None:
+    def __init__(self, model: SegmenterModel) -> None:
         super().__init__()
         self.model = model
 
@@ -111,7 +112,7 @@ class DecoderGraph(nn.Module):
     inputs = ("embedding", "high_res_0", "high_res_1", "points", "labels")
     outputs = ("mask_logits", "iou", "pointers", "object_logits")
 
-    def __init__(self, model: Sam2VideoModel) -> None:
+    def __init__(self, model: SegmenterModel) -> None:
         super().__init__()
         self.model = model
 
@@ -209,130 +210,14 @@ class DecoderGraph(nn.Module):
             mask = torch.where(swap[..., None, None], best_mask[:, :, 0], mask)
             score = torch.where(swap, best_score[..., 0], score)
         if few:
-            lowest = config.multimask_min_pt_num if config.multimask_output_for_tracking else 1
+            lowest = config.multimask_min_pt_num
+            if not config.multimask_output_for_tracking:  # a tracked frame has no points
+                lowest = max(lowest, 1)
             swap = (points >= lowest) & (points <= config.multimask_max_pt_num)
             mask = torch.where(swap[..., None, None], best_mask[:, :, 0], mask)
             score = torch.where(swap, best_score[..., 0], score)
             token = torch.where(swap[..., None], best_token[:, :, 0], token)
         return mask, score, token
-
-
-class MemoryEncoderGraph(nn.Module):
-    """A picture's features and N masks on it -> N memories.
-
-    ``embedding`` (1, C, E, E), ``mask_logits`` (N, 4E, 4E), ``object_logits`` (N,),
-    ``prompted`` (N,) float, 1 where the mask came from a prompt (it is made binary first).
-    Returns ``memories`` (N, 64, E, E). ``soft`` keeps the mask differentiable (training).
-    """
-
-    inputs = ("embedding", "mask_logits", "object_logits", "prompted")
-    outputs = ("memories",)
-
-    def __init__(self, model: Sam2VideoModel) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(
-        self, embedding: Tensor, mask_logits: Tensor, object_logits: Tensor, prompted: Tensor
-    ) -> Tensor:
-        """See the class."""
-        model = self.model
-        size = image_side(model)
-        fine = F.interpolate(
-            mask_logits[:, None], size=(size, size), mode="bilinear", align_corners=False
-        )
-        hard = (fine > 0).to(fine.dtype)
-        mask = torch.where(prompted[:, None, None, None] > 0, hard, torch.sigmoid(fine))
-        mask = mask * model.config.sigmoid_scale_for_mem_enc + model.config.sigmoid_bias_for_mem_enc
-        features = embedding.expand(mask_logits.shape[0], -1, -1, -1)
-        memories: Tensor = model.memory_encoder(features, mask)[0]
-        absent = model.occlusion_spatial_embedding_parameter
-        if absent is not None:
-            gone = (object_logits <= 0).to(memories.dtype)[:, None, None, None]
-            memories = memories + gone * absent[..., None, None]
-        return memories
-
-
-class MemoryAttentionGraph(nn.Module):
-    """A picture's features read N objects' pasts -> N conditioned embeddings.
-
-    ``embedding`` (1, C, E, E); ``memories`` (N, M, 64, E, E); ``memory_offsets`` (M,) int64
-    frames into the past, 0 for a prompted frame, else 1 .. 6; ``pointers`` (N, Q, C);
-    ``pointer_offsets`` (Q,) float frames into the past. Returns ``conditioned``
-    (N, C, E, E). All N objects share the offsets: the caller groups by them.
-    """
-
-    inputs = ("embedding", "memories", "memory_offsets", "pointers", "pointer_offsets")
-    outputs = ("conditioned",)
-
-    def __init__(self, model: Sam2VideoModel) -> None:
-        super().__init__()
-        self.model = model
-        side = model.prompt_encoder.image_embedding_size[0]
-        sine = model.memory_encoder.position_encoding
-        grid = sine(torch.Size((1, model.mem_dim, side, side)), torch.device("cpu"), torch.float32)
-        self.register_buffer("memory_grid", grid.flatten(2).transpose(1, 2), persistent=False)
-        sine = model.vision_encoder.neck.position_encoding
-        grid = sine(
-            torch.Size((1, model.hidden_dim, side, side)), torch.device("cpu"), torch.float32
-        )
-        self.register_buffer("feature_grid", grid.flatten(2).permute(2, 0, 1), persistent=False)
-
-    def forward(
-        self,
-        embedding: Tensor,
-        memories: Tensor,
-        memory_offsets: Tensor,
-        pointers: Tensor,
-        pointer_offsets: Tensor,
-    ) -> Tensor:
-        """See the class."""
-        model = self.model
-        objects, _, channels = memories.shape[:3]
-        width = embedding.shape[1]
-        tokens = memories.flatten(3).transpose(2, 3).reshape(objects, -1, channels)
-        slots = model.memory_temporal_positional_encoding[:, 0, 0]
-        index = torch.remainder(memory_offsets - 1, slots.shape[0])
-        time = torch.index_select(slots, 0, index)
-        places = cast(Tensor, self.memory_grid) + time[:, None]  # (M, E*E, 64)
-        places = places.reshape(1, -1, channels).expand(objects, -1, -1)
-        splits = width // channels
-        when = pointer_time_encoding(model, pointer_offsets)
-        when = when.repeat_interleave(splits, dim=0)[None].expand(objects, -1, -1)
-        pieces = pointers.reshape(objects, -1, channels)
-        current = embedding.flatten(2).permute(2, 0, 1).expand(-1, objects, -1)
-        grid = cast(Tensor, self.feature_grid).expand(-1, objects, -1)
-        out = model.memory_attention(
-            current_vision_features=current,
-            current_vision_position_embeddings=grid,
-            memory=torch.cat([tokens, pieces], dim=1).transpose(0, 1),
-            memory_posision_embeddings=torch.cat([places, when], dim=1).transpose(0, 1),
-            num_object_pointer_tokens=pieces.shape[1],
-        )
-        # The layers add a prompt axis: (1, N, E*E, C) after the module's own transpose.
-        conditioned: Tensor = (
-            out.reshape(objects, -1, width)
-            .transpose(1, 2)
-            .reshape(objects, width, *embedding.shape[2:])
-        )
-        return conditioned
-
-
-def pointer_time_encoding(model: Sam2VideoModel, offsets: Tensor) -> Tensor:
-    """Return the (Q, 64) encoding of pointers ``offsets`` (Q,) frames old.
-
-    ``_process_object_pointers`` with the streaming bound (``max_object_pointers_in_encoder``).
-    """
-    config = model.config
-    if not config.enable_temporal_pos_encoding_for_object_pointers:
-        return offsets.new_zeros(offsets.shape[0], model.mem_dim)
-    half = model.hidden_dim // 2
-    steps = torch.arange(half, dtype=torch.float32, device=offsets.device)
-    rates = 10000.0 ** (2 * torch.div(steps, 2, rounding_mode="floor") / half)
-    angles = (offsets / float(config.max_object_pointers_in_encoder - 1))[:, None] / rates
-    sines = torch.cat([angles.sin(), angles.cos()], dim=-1)
-    encoding: Tensor = model.temporal_positional_encoding_projection_layer(sines)
-    return encoding
 
 
 def _per_prompt(rows: Tensor, prompts: int) -> Tensor:

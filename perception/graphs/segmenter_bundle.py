@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from transformers import Sam2VideoModel
 
 from ...twin.errors import ModelError
 from ..bundle import NetworkEntry
 from ..engines import Engine, Port
 from ..engines.torch_engine import TorchEngine
+from .edgetam import SegmenterModel, is_edgetam
 from .configs_segmenter import SAM2_MEAN, SAM2_STD
 from .segmenter import (
     DecoderGraph,
@@ -29,15 +29,24 @@ _GRAPHS: dict[str, type[_Graph]] = {
     "segmenter_memory_encoder.onnx": MemoryEncoderGraph,
     "segmenter_memory_attention.onnx": MemoryAttentionGraph,
 }
+_PROMPTS = 4
 _RANKS = {"pixel_values": 4, "embedding": 4, "high_res_0": 4, "high_res_1": 4, "points": 4}
-_RANKS |= {"labels": 3, "mask_logits": 3, "object_logits": 1, "prompted": 1, "memories": 5}
-_RANKS |= {"memory_offsets": 1, "pointers": 3, "pointer_offsets": 1}
+_RANKS |= {"labels": 3, "mask_logits": 3, "object_logits": 1, "prompted": 1, "memories": 4}
+_RANKS |= {"memory_offsets": 2, "pointers": 3, "pointer_offsets": 2}
 
 
 def segmenter_manifest(
-    model: Sam2VideoModel, mean: Sequence[float] = SAM2_MEAN, std: Sequence[float] = SAM2_STD
+    model: SegmenterModel,
+    mean: Sequence[float] = SAM2_MEAN,
+    std: Sequence[float] = SAM2_STD,
+    *,
+    oldest_pointer: int | None = None,
 ) -> dict[str, Any]:
-    """Return what the manifest says of a segmenter (see ``SegmenterConfig``)."""
+    """Return what the manifest says of a SAM 2 or EdgeTAM model (see ``SegmenterConfig``).
+
+    Checkpoints that read prompted frames without bound (``max_cond_frame_num`` -1) read the
+    latest 4 here, as many as SAM 2 was trained with.
+    """
     config = model.config
     return {
         "image_size": image_side(model),
@@ -46,13 +55,17 @@ def segmenter_manifest(
         "width": int(model.hidden_dim),
         "memories": int(config.num_maskmem),
         "pointers": int(config.max_object_pointers_in_encoder),
+        "prompts": int(config.max_cond_frame_num) if config.max_cond_frame_num > 0 else _PROMPTS,
+        "oldest_pointer": oldest_pointer,
+        # transformers rounds SAM 2's memories to bfloat16, and EdgeTAM's not.
+        "memory_dtype": "float32" if is_edgetam(model) else "bfloat16",
     }
 
 
 class TorchSegmenterBundle:
     """``Segmenter(TorchSegmenterBundle(model))`` runs the torch graphs on a device."""
 
-    def __init__(self, model: Sam2VideoModel, device: str = "cpu") -> None:
+    def __init__(self, model: SegmenterModel, device: str = "cpu") -> None:
         self._model, self._device = model, device
 
     def network(self, name: str) -> NetworkEntry:

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
-from transformers import Sam2VideoModel
 
 from ...twin.errors import ModelError
+from .edgetam import SegmenterModel, is_edgetam
 from .onnx_file import export_graph, parity
 from .segmenter import (
     DecoderGraph,
@@ -32,7 +32,7 @@ Inputs = dict[str, Tensor]
 
 
 def export_segmenter(
-    model: Sam2VideoModel, folder: Path, *, tolerance: float = 1e-3
+    model: SegmenterModel, folder: Path, *, tolerance: float = 1e-3
 ) -> tuple[str, ...]:
     """Write the four files into ``folder`` and return their names.
 
@@ -77,7 +77,7 @@ def export_segmenter(
 
 
 def _export_memory(
-    model: Sam2VideoModel,
+    model: SegmenterModel,
     folder: Path,
     embedding: Tensor,
     source: torch.Generator,
@@ -98,9 +98,9 @@ def _export_memory(
         memory_inputs(model, embedding, 3, 4, 5, source),
         {
             "memories": {0: "objects", 1: "memories"},
-            "memory_offsets": {0: "memories"},
+            "memory_offsets": {0: "objects", 1: "memories"},
             "pointers": {0: "objects", 1: "pointers"},
-            "pointer_offsets": {0: "pointers"},
+            "pointer_offsets": {0: "objects", 1: "pointers"},
         },
         [memory_inputs(model, embedding, *n, source) for n in ((1, 1, 1), (2, 7, 16), (1, 2, 3))],
         tolerance,
@@ -108,7 +108,7 @@ def _export_memory(
 
 
 def decoder_inputs(
-    model: Sam2VideoModel,
+    model: SegmenterModel,
     embedding: Tensor,
     high_res: Sequence[Tensor],
     prompts: int,
@@ -138,7 +138,7 @@ def _mask_inputs(embedding: Tensor, objects: int, source: torch.Generator) -> In
 
 
 def memory_inputs(
-    model: Sam2VideoModel,
+    model: SegmenterModel,
     embedding: Tensor,
     objects: int,
     memories: int,
@@ -146,13 +146,19 @@ def memory_inputs(
     source: torch.Generator,
 ) -> Inputs:
     """Return random inputs of the memory attention."""
-    width, side = embedding.shape[1], embedding.shape[-1]
+    width, tokens = embedding.shape[1], embedding.shape[-1] ** 2
+    if is_edgetam(model):
+        config = model.config
+        tokens = config.perceiver_resampler_num_latents + config.perceiver_resampler_num_latents_2d
+    reach = int(model.config.num_maskmem)
+    ages = torch.arange(memories) + torch.arange(objects)[:, None]  # of unequal age
+    pointer_ages = torch.arange(1, pointers + 1) + torch.arange(objects)[:, None]
     return {
         "embedding": embedding,
-        "memories": torch.randn(objects, memories, model.mem_dim, side, side, generator=source),
-        "memory_offsets": torch.arange(memories),
+        "memories": torch.randn(objects, memories, tokens, model.mem_dim, generator=source),
+        "memory_offsets": ages % reach,
         "pointers": torch.randn(objects, pointers, width, generator=source),
-        "pointer_offsets": torch.arange(1, pointers + 1).float(),
+        "pointer_offsets": pointer_ages.float(),
     }
 
 
