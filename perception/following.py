@@ -74,7 +74,8 @@ class Follower:
         remembered = set(self.bank.ids()) if self.bank is not None else set[int]()
         by_memory = [t for t in visible if t.id in remembered]
         hidden = self._hidden(remembered)
-        lost, back, qualities = False, False, list[float]()
+        lost: tuple[int, ...] = ()
+        back, qualities = False, list[float]()
         if by_memory or hidden:
             ids = [t.id for t in (*by_memory, *hidden)]
             masks = self._propagate(view, features, ids)
@@ -87,7 +88,7 @@ class Follower:
         by_box = [t for t in visible if t.id not in remembered]
         if by_box:
             masks = self._prompt(view, features, by_box)
-            lost |= self._take(view, [t.id for t in by_box], masks)
+            lost += self._take(view, [t.id for t in by_box], masks)
             qualities += masks.scores_n.tolist()
         return Followed(lost, back, tuple(qualities))
 
@@ -181,15 +182,15 @@ class Follower:
         with self._timings.stage("segmenter", view.spent_ms):
             return self._segmenter.from_boxes(features, boxes, margin=0.2)
 
-    def _take(self, view: View, ids: Sequence[int], masks: Any) -> bool:
-        """Give masks to the tracker; True if it refused one."""
+    def _take(self, view: View, ids: Sequence[int], masks: Any) -> tuple[int, ...]:
+        """Give masks to the tracker; returns the ids whose masks it refused."""
         with self._timings.stage("tracker", view.spent_ms):
             lost = self._tracker.follow(
                 ids, masks, view.frame.timestamp_s, view.size_hw, self._least
             )
         kept = [row for row, object_id in enumerate(ids) if object_id not in lost]
         self.seen([ids[row] for row in kept], masks.take(kept))
-        return bool(lost)
+        return lost
 
     def _returned(self, masks: SegmentedMasks, row: int) -> bool:
         """Tell whether a hidden object's mask shows it again, rather than what hides it."""

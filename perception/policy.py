@@ -51,7 +51,8 @@ class PolicyConfig:
     many connected cells outside every known object make a new region. ``min_quality``: the
     segmenter's own estimate of a followed mask (0–1) below which the detector looks.
     ``pause``: least frames between looks for a new region or poor quality, so that something
-    the detector has no word for does not ask at every frame.
+    the detector has no word for does not ask at every frame; a loss always asks (looking for
+    each object but once in four frames cost .05 of HOTA).
     """
 
     look_every: int = 1
@@ -92,9 +93,9 @@ class PolicyCounts:
 
 @dataclass(frozen=True, slots=True)
 class Followed:
-    """What following came to: an object was lost, a hidden one seen again, masks' qualities."""
+    """What following came to: objects lost, a hidden one seen again, qualities of the masks."""
 
-    lost: bool = False
+    lost: tuple[int, ...] = ()
     back: bool = False
     qualities_n: tuple[float, ...] = ()
 

@@ -128,7 +128,8 @@ class Settler:
 
 def _appearance(features: Any, masks: Masks) -> NDArray[np.float32] | None:
     """Return what the masks' objects look like, where the segmenter can tell."""
-    if not isinstance(masks, SegmentedMasks) or not isinstance(features, ImageFeatures):
+    known = isinstance(masks, SegmentedMasks) and isinstance(features, ImageFeatures)
+    if not known or not len(masks):
         return None
     return describe(features, masks.logits_nhw)
 
