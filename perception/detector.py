@@ -15,6 +15,7 @@ else found (:meth:`Detector.label_regions`).
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -258,9 +259,9 @@ def _words(vocabulary: Sequence[str]) -> tuple[str, ...]:
 
 
 def normalise(
-    square_hw3: NDArray[np.uint8], mean: Sequence[float], std: Sequence[float]
+    square_hw3: NDArray[Any], mean: Sequence[float], std: Sequence[float]
 ) -> NDArray[np.float32]:
-    """Return (1, 3, H, W) float32: (pixel / 255 − mean) / std."""
+    """Return (1, 3, H, W) float32: (pixel / 255 − mean) / std; pixels are 0–255, any dtype."""
     scale = (1.0 / (255.0 * np.asarray(std))).astype(np.float32)
     shift = (-np.asarray(mean) / np.asarray(std)).astype(np.float32)
     pixels = square_hw3.astype(np.float32) * scale + shift

@@ -73,19 +73,20 @@ class EverythingConfig:
     of the picture, ``max_border`` the part of its outermost pixels: beyond these a region is
     the table, not a thing. Of two regions that overlap by ``nms_iou``, or of which one lies in
     the other by ``inside`` of its area, the better stays; a region that known masks cover by
-    ``max_known`` of its area is a part of them. A box prompt around a region must give its mask
-    again by ``min_agreement`` (0: not asked). ``label_score``: least score of a name (None: the
-    detector's own threshold).
+    ``max_known`` of its area is a part of them. A box prompt around a mask from points replaces
+    it where both agree by ``agreement`` (IoU). ``label_score``: least score of a name (None:
+    the detector's own threshold); at .6 the embedded detector leaves 2 to 4 of 100 regions of
+    trained nouns without a name, and 60 of 100 of nouns that it was never taught.
     """
 
     points_per_side: int = 12
     points_per_batch: int = 32
-    share: int = 1
+    share: int = 2
     min_objectness: float = 0.3
     min_iou: float = 0.5
     min_stability: float = 0.5
     stability_offset: float = 1.0
-    min_support: int = 3
+    min_support: int = 2
     support_iou: float = 0.7
     min_area: float = 0.0008
     max_area: float = 0.15
@@ -93,9 +94,9 @@ class EverythingConfig:
     nms_iou: float = 0.5
     inside: float = 0.6
     max_known: float = 0.3
-    min_agreement: float = 0.5
+    agreement: float = 0.5
     max_regions: int = 16
-    label_score: float | None = None
+    label_score: float | None = 0.6
 
     def __post_init__(self) -> None:
         if not 0 <= self.points_per_side <= 64 or self.points_per_batch < 1:
@@ -127,6 +128,8 @@ class EverythingConfig:
             max_border=0.5,
             nms_iou=0.7,
             inside=0.9,
+            share=1,
+            label_score=None,
         )
 
 
@@ -134,7 +137,8 @@ class EverythingFinder:
     """Finds and names objects in one picture that are not among those already known.
 
     ``detector`` gives box proposals and names; without one there are points only, and every
-    region is called ``"object"``.
+    region is called ``"object"``. Without ``config`` a segmenter for pictures of more than 512
+    pixels gets :meth:`EverythingConfig.published`, a smaller one the defaults.
 
     Holds no state but which part of the grid is next. Not thread-safe.
     """
@@ -145,7 +149,9 @@ class EverythingFinder:
         detector: Detector | None = None,
         config: EverythingConfig | None = None,
     ) -> None:
-        self.config = config or EverythingConfig()
+        large = getattr(getattr(segmenter, "config", None), "image_size", 0) > 512
+        suited = EverythingConfig.published() if large else EverythingConfig()
+        self.config = config or suited
         self._segmenter = segmenter
         self._detector = detector
         self._turn = 0
@@ -297,13 +303,18 @@ class EverythingFinder:
         return rows[np.array(kept, dtype=np.int64)]
 
     def _again(self, features: Any, masks: SegmentedMasks) -> SegmentedMasks:
-        """Ask once more with the box of each mask: boxes cut better than single points."""
-        if not len(masks) or self.config.min_agreement <= 0:
+        """Ask once more with the box of each mask: boxes cut better than single points.
+
+        Where the answer is another mask, the points that agreed keep the say.
+        """
+        if not len(masks):
             return masks
         cut = self._segmenter.from_boxes(features, mask_boxes(masks.masks_nhw))
         shared = np.count_nonzero(cut.masks_nhw & masks.masks_nhw, axis=(1, 2))
         union = np.count_nonzero(cut.masks_nhw | masks.masks_nhw, axis=(1, 2))
-        return cut.take(np.flatnonzero(shared >= self.config.min_agreement * np.maximum(union, 1)))
+        same = shared >= self.config.agreement * np.maximum(union, 1)
+        rows = np.arange(len(masks))
+        return _join(masks, cut).take(np.where(same, rows + len(masks), rows))
 
     # ---- what it is
 
