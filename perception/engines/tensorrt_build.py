@@ -196,6 +196,7 @@ def half_precision(onnx_path: Path) -> bytes:
     try:
         import onnx
         from onnxruntime.transformers.float16 import convert_float_to_float16
+        from onnxruntime.transformers.onnx_model import OnnxModel
     except ImportError as error:
         raise ModelError(f"{MissingExtraError('onnx', 'export')}, or build without fp16") from error
     try:
@@ -205,6 +206,9 @@ def half_precision(onnx_path: Path) -> bytes:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # one per number that float16 rounds to its limits
         converted: Any = convert_float_to_float16(model, keep_io_types=True)
+    OnnxModel(converted).topological_sort()  # the converter puts its casts at the end
+    # What it leaves in float32 (Resize) keeps a note of the other type there.
+    del converted.graph.value_info[:]
     return bytes(converted.SerializeToString())
 
 

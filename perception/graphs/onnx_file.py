@@ -91,6 +91,8 @@ def listed_forms(path: Path) -> int:
             nodes.append(node)
             continue
         bounds = [b for b in zip(("Max", "Min"), node.input[1:], strict=False) if b[1]]
+        if not bounds:
+            nodes.append(helper.make_node("Identity", node.input[:1], node.output, node.name))
         value = node.input[0]
         for index, (operator, limit) in enumerate(bounds):
             last = index == len(bounds) - 1
