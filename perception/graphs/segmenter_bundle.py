@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-
 from ...twin.errors import ModelError
 from ..bundle import NetworkEntry
 from ..engines import Engine, Port
 from ..engines.torch_engine import TorchEngine
-from .edgetam import SegmenterModel, is_edgetam
 from .configs_segmenter import SAM2_MEAN, SAM2_STD
+from .edgetam import SegmenterModel, is_edgetam
 from .segmenter import (
     DecoderGraph,
     EncoderGraph,
