@@ -1,24 +1,29 @@
 """The command line: parses, calls, prints. ``edgetwin --help`` is its documentation.
 
-Exit codes: 0 done; 1 ``doctor`` found something missing; 2 the input, the models or the disk
-refused, told in one line on stderr; 130 interrupted. What was computed before stays on disk.
+Exit codes: 0 done; 1 ``doctor`` found something missing, or a soak broke its limits; 2 the
+input, the models or the disk refused, told in one line on stderr; 130 interrupted. What was
+computed before stays on disk.
 """
 
 from __future__ import annotations
 
-import json
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from . import __version__
-from .twin.errors import EdgeTwinError, MissingExtraError
+from .deploy.console import (
+    ModelsOption,
+    TierOption,
+    needs_extra,
+    print_json,
+    print_warnings,
+    progress,
+)
+from .distill.commands import distill_app, eval_app
+from .twin.errors import EdgeTwinError
 
 __all__ = ["app", "main"]
 
@@ -29,17 +34,8 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-distill_app = typer.Typer(help="Train model sets (needs the [train] extra).", no_args_is_help=True)
-eval_app = typer.Typer(help="Measure model sets (needs the [sim] extra).", no_args_is_help=True)
 app.add_typer(distill_app, name="distill")
 app.add_typer(eval_app, name="eval")
-
-ModelsOption = Annotated[
-    str, typer.Option("--models", help="embedded, edge, server, or a bundle's folder.")
-]
-TierOption = Annotated[
-    Literal["cell", "wild"], typer.Option(help="The easy tabletop or the wide randomisation.")
-]
 
 
 def main() -> None:
@@ -87,11 +83,11 @@ def run(
     """
     from .deploy.run import run as run_pipeline
 
-    with _progress() as progress:
-        report = run_pipeline(source, question or [], out, models, fps=fps, progress=progress)
-    _print_warnings(report.warnings)
+    with progress() as show_progress:
+        report = run_pipeline(source, question or [], out, models, fps=fps, progress=show_progress)
+    print_warnings(report.warnings)
     if as_json:
-        print(json.dumps(report.document, indent=2, ensure_ascii=False))
+        print_json(report.document)
     else:
         _print_report(report)
     if report.failed:
@@ -139,7 +135,7 @@ def track(
     from .deploy.track import perceiver_config
     from .deploy.track import track as track_source
 
-    with _progress() as progress:
+    with progress() as show_progress:
         report = track_source(
             source,
             out,
@@ -149,11 +145,11 @@ def track(
             overlay=overlay,
             max_frames=max_frames,
             fps=fps,
-            progress=progress,
+            progress=show_progress,
         )
-    _print_warnings(report.warnings)
+    print_warnings(report.warnings)
     if as_json:
-        print(json.dumps(report.document, indent=2, ensure_ascii=False))
+        print_json(report.document)
     else:
         print(report.text())
 
@@ -167,7 +163,7 @@ def doctor(
 
     checks = examine()
     if as_json:
-        print(json.dumps([check.as_dict() for check in checks], indent=2, ensure_ascii=False))
+        print_json([check.as_dict() for check in checks])
     else:
         marks = {"ok": "ok     ", "missing": "MISSING", "info": "-      "}
         for check in checks:
@@ -188,13 +184,13 @@ def sim(
     fps: Annotated[float, typer.Option(min=0.1, max=240, help="Frames per second.")] = 8.0,
 ) -> None:
     """Render simulated tabletop worlds to video with exact truth."""
-    with _extra("sim"):
+    with needs_extra("sim"):
         from .distill.sim.video import write_video
         from .distill.sim.worlds import World
 
     for place in range(count):
         folder = out if count == 1 else out / f"{tier}-{seed + place}"
-        with _extra("sim"):
+        with needs_extra("sim"):
             paths = write_video(World(seed + place, tier), folder, fps, seconds)
         print(paths["video"])
 
@@ -222,110 +218,6 @@ def bench(
         from .distill.evaluate.report import replace_section
 
         replace_section(write_readme, "bench", report.markdown())
-
-
-@distill_app.command("embedded")
-def distill_embedded(
-    net: Annotated[
-        list[str] | None,
-        typer.Option("--net", help="detector, segmenter, depth or reasoner; all when left out."),
-    ] = None,
-    minutes: Annotated[
-        float, typer.Option(min=0.1, help="Training time of all networks together.")
-    ] = 120.0,
-    device: Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="Where.")] = "auto",
-    data: Annotated[Path, typer.Option(help="Folder for rendered data.")] = Path("runs/data"),
-    work: Annotated[Path, typer.Option(help="Folder for checkpoints.")] = Path("runs/embedded"),
-    recipe: Annotated[
-        Path | None, typer.Option(help="YAML; the package's own if left out.")
-    ] = None,
-    seed: Annotated[int, typer.Option(help="Seed of data order and first weights.")] = 0,
-) -> None:
-    """Train the embedded set: render ahead, train, validate, export, keep what is better.
-
-    Stopped at any moment, the same command goes on where it was.
-    """
-    with _extra("train"):
-        from .distill.embedded import distill_embedded as train
-
-        outcomes = train(
-            net or None,
-            minutes=minutes,
-            device=device,
-            data=data,
-            work=work,
-            recipe=recipe,
-            seed=seed,
-        )
-    for outcome in outcomes:
-        print(outcome)
-
-
-@eval_app.command("twinbench")
-def eval_twinbench(
-    split: Annotated[Literal["val", "test"], typer.Option(help="Which frozen split.")] = "val",
-    tier: TierOption = "cell",
-    models: ModelsOption = "embedded",
-    setting: Annotated[
-        list[str] | None,
-        typer.Option(help="perception, reasoner or end-to-end; all when left out."),
-    ] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="Only the first worlds.")] = None,
-    out: Annotated[Path | None, typer.Option("-o", "--out", help="JSON file to write.")] = None,
-    write_readme: Annotated[
-        Path | None, typer.Option("--write-readme", help="File whose section is replaced.")
-    ] = None,
-) -> None:
-    """Score a model set on TwinBench, one table per setting."""
-    with _extra("sim"):
-        from .distill.evaluate import evaluate_twinbench
-        from .distill.evaluate import report as tables_of
-
-        chosen: dict[str, Any] = {"settings": setting} if setting else {}
-        tables = evaluate_twinbench(split, tier, models=models, limit=limit, **chosen)
-    tables_of.show(tables)
-    if out is not None:
-        tables_of.write_json(tables, out, models=models, split=split, tier=tier, limit=limit)
-    if write_readme is not None:
-        text = "\n\n".join(table.markdown() for table in tables)
-        tables_of.replace_section(write_readme, "twinbench", text)
-
-
-@contextmanager
-def _extra(extra: str) -> Iterator[None]:
-    """Turn a missing optional package into the pip line that installs it."""
-    try:
-        yield
-    except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] in ("edgetwin", ""):
-            raise
-        raise MissingExtraError(str(error.name), extra) from error
-
-
-@contextmanager
-def _progress() -> Iterator[Callable[[str, int, int | None], None]]:
-    """Show one bar per stage on stderr while it is a terminal."""
-    columns = (
-        TextColumn("{task.description:>9}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-    )
-    console = Console(stderr=True)
-    with Progress(*columns, console=console, disable=not console.is_terminal) as bars:
-        tasks: dict[str, Any] = {}
-
-        def update(stage: str, done: int, total: int | None) -> None:
-            if stage not in tasks:
-                tasks[stage] = bars.add_task(stage, total=total)
-            bars.update(tasks[stage], completed=done, total=total)
-
-        yield update
-
-
-def _print_warnings(warnings: list[str]) -> None:
-    for warning in warnings:
-        print(f"warning: {' '.join(warning.split())}", file=sys.stderr)
 
 
 def _print_report(report: Any) -> None:

@@ -9,7 +9,15 @@ import sys
 from importlib import metadata
 from pathlib import Path
 
-__all__ = ["cpu_name", "environment", "peak_rss_mb", "ram_mb", "usable_cpus", "version_of"]
+__all__ = [
+    "cpu_name",
+    "environment",
+    "peak_rss_mb",
+    "ram_mb",
+    "rss_mb",
+    "usable_cpus",
+    "version_of",
+]
 
 _DEVICE_PACKAGES = (
     "av",
@@ -55,6 +63,15 @@ def peak_rss_mb() -> float:
     """Return the most memory this process has held so far, in MiB."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return round(peak / (2**20 if sys.platform == "darwin" else 2**10), 1)
+
+
+def rss_mb() -> float:
+    """Return the memory this process holds now, in MiB; its peak where the system says no more."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+    except (OSError, ValueError, IndexError):
+        return peak_rss_mb()
+    return round(pages * os.sysconf("SC_PAGE_SIZE") / 2**20, 2)
 
 
 def version_of(package: str) -> str | None:

@@ -1,0 +1,169 @@
+"""The commands under ``edgetwin distill`` and ``edgetwin eval``: parse, call, print."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+from ..deploy.console import ModelsOption, TierOption, needs_extra, progress
+
+__all__ = ["distill_app", "eval_app"]
+
+distill_app = typer.Typer(help="Train model sets (needs the [train] extra).", no_args_is_help=True)
+eval_app = typer.Typer(help="Measure model sets (needs the [sim] extra).", no_args_is_help=True)
+
+OutOption = Annotated[Path | None, typer.Option("-o", "--out", help="JSON file to write.")]
+
+
+@distill_app.command("embedded")
+def distill_embedded(
+    net: Annotated[
+        list[str] | None,
+        typer.Option("--net", help="detector, segmenter, depth or reasoner; all when left out."),
+    ] = None,
+    minutes: Annotated[
+        float, typer.Option(min=0.1, help="Training time of all networks together.")
+    ] = 120.0,
+    device: Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="Where.")] = "auto",
+    data: Annotated[Path, typer.Option(help="Folder for rendered data.")] = Path("runs/data"),
+    work: Annotated[Path, typer.Option(help="Folder for checkpoints.")] = Path("runs/embedded"),
+    recipe: Annotated[
+        Path | None, typer.Option(help="YAML; the package's own if left out.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed of data order and first weights.")] = 0,
+) -> None:
+    """Train the embedded set: render ahead, train, validate, export, keep what is better.
+
+    Stopped at any moment, the same command goes on where it was.
+    """
+    with needs_extra("train"):
+        from .embedded import distill_embedded as train
+
+        outcomes = train(
+            net or None,
+            minutes=minutes,
+            device=device,
+            data=data,
+            work=work,
+            recipe=recipe,
+            seed=seed,
+        )
+    for outcome in outcomes:
+        print(outcome)
+
+
+@eval_app.command("twinbench")
+def eval_twinbench(
+    split: Annotated[Literal["val", "test"], typer.Option(help="Which frozen split.")] = "val",
+    tier: TierOption = "cell",
+    models: ModelsOption = "embedded",
+    setting: Annotated[
+        list[str] | None,
+        typer.Option(help="perception, reasoner or end-to-end; all when left out."),
+    ] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Only the first worlds.")] = None,
+    out: OutOption = None,
+    write_readme: Annotated[
+        Path | None, typer.Option("--write-readme", help="File whose section is replaced.")
+    ] = None,
+) -> None:
+    """Score a model set on TwinBench, one table per setting."""
+    with needs_extra("sim"):
+        from .evaluate import evaluate_twinbench
+        from .evaluate import report as tables_of
+
+        chosen: dict[str, Any] = {"settings": setting} if setting else {}
+        tables = evaluate_twinbench(split, tier, models=models, limit=limit, **chosen)
+    tables_of.show(tables)
+    if out is not None:
+        tables_of.write_json(tables, out, models=models, split=split, tier=tier, limit=limit)
+    if write_readme is not None:
+        text = "\n\n".join(table.markdown() for table in tables)
+        tables_of.replace_section(write_readme, "twinbench", text)
+
+
+@eval_app.command("soak")
+def eval_soak(
+    frames: Annotated[int, typer.Option(min=20, help="How many.")] = 20_000,
+    objects: Annotated[int, typer.Option(min=1, help="Things coming and going at a time.")] = 4,
+    models: ModelsOption = "embedded",
+    seed: Annotated[int, typer.Option(min=0, help="Of the scene.")] = 0,
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="Per network; all cores if left out.")
+    ] = None,
+    pipelined: Annotated[bool, typer.Option(help="Networks ahead of the rest.")] = False,
+    store: Annotated[
+        Path | None, typer.Option(help="File to store the newest 2,000 twins in.")
+    ] = None,
+    cache: Annotated[Path, typer.Option(help="Folder for rendered cut-outs.")] = Path("runs/soak"),
+    out: OutOption = None,
+) -> None:
+    """Send many frames through one perceiver: memory, latency and ids must hold out.
+
+    Exit code 1 if memory or latency grew by more than 5 %.
+    """
+    with needs_extra("sim"):
+        from ..deploy.stream.sinks import make_folder, write_json
+        from .evaluate.report import show
+        from .evaluate.soak import soak
+
+        with progress() as show_progress:
+            report = soak(
+                models,
+                frames,
+                objects,
+                seed,
+                threads=threads,
+                pipelined=pipelined,
+                store=store,
+                cache=cache,
+                progress=show_progress,
+            )
+    show(report.tables())
+    if out is not None:
+        make_folder(out.parent)
+        write_json(out, report.document)
+    for line in report.failures():
+        print(f"failed: {line}", file=sys.stderr)
+    if report.failures():
+        raise typer.Exit(1)
+
+
+@eval_app.command("tracking")
+def eval_tracking(
+    split: Annotated[Literal["val", "test"], typer.Option(help="Which frozen split.")] = "val",
+    tier: TierOption = "cell",
+    models: ModelsOption = "embedded",
+    clips: Annotated[
+        list[str] | None, typer.Option(help="bench or hiding; both when left out.")
+    ] = None,
+    setting: Annotated[
+        list[str] | None,
+        typer.Option(help="boxes (true ones), detector or unnamed; the first two when left out."),
+    ] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Only the first clips.")] = None,
+    fps: Annotated[float, typer.Option(help="Frames per second of the hiding clips.")] = 8.0,
+    cache: Annotated[Path, typer.Option(help="Folder for rendered clips.")] = Path(
+        "runs/twinbench"
+    ),
+    out: OutOption = None,
+) -> None:
+    """Score identities with TrackEval, beside IoU matching and SAM 2 prompted once."""
+    with needs_extra("sim"):
+        from .evaluate import report as tables_of
+        from .evaluate.tracking import evaluate_tracking
+
+        chosen: dict[str, Any] = {}
+        if clips:
+            chosen["clips"] = clips
+        if setting:
+            chosen["settings"] = setting
+        tables = evaluate_tracking(
+            split, tier, models=models, limit=limit, fps=fps, cache=cache, **chosen
+        )
+    tables_of.show(tables)
+    if out is not None:
+        tables_of.write_json(tables, out, models=models, split=split, tier=tier, limit=limit)
