@@ -43,14 +43,15 @@ from .settle import Parts, Settler
 from .timing import StageTime, Timings
 from .tracker import Tracker, TrackerConfig
 from .twins import DepthHold, frame_twin
+from .unnamed import Unnamed
 
 __all__ = ["DepthLike", "DetectorLike", "Perceiver", "PerceiverConfig", "SegmenterLike"]
 
 Follow = Literal["auto", "memory", "hybrid", "boxes"]
 
 _STAGES = (
-    "prepare", "encoder", "detector", "segmenter", "memory", "depth", "tracker", "objects",
-    "write", "total",
+    "prepare", "encoder", "detector", "segmenter", "memory", "depth", "tracker",
+    "everything", "objects", "write", "total",
 )  # fmt: skip
 _WORK_SIDE = 640  # pixels of the longer side that masks of small networks still profit from
 _LARGE_DETECTOR = 512  # a detector of larger pictures than this costs more than all the rest
@@ -79,6 +80,10 @@ class PerceiverConfig:
             trained (key ``memory``).
         memories: frames of memory per object (at most what the network was trained for).
         memories_per_frame: objects whose memory is renewed per frame in ``"hybrid"``.
+        everything: also look, about once every ``everything_s`` seconds, for objects that no
+            word covers (SAM 2's point grid and the detector's objectness); they are called
+            ``"object"`` or by a noun that was not asked for.
+        everything_s: see there.
         policy: thresholds of the policy; its intervals and budget are replaced by the above.
         detector_score: upper bound on the bundled detector's own threshold, which suits
             single pictures: here a doubtful detection is confirmed by the next frames or
@@ -102,6 +107,8 @@ class PerceiverConfig:
     follow: Follow = "auto"
     memories: int = 4
     memories_per_frame: int = 2
+    everything: bool = False
+    everything_s: float = 1.0
     policy: PolicyConfig = field(default_factory=PolicyConfig)
     detector_score: float = 0.3
     detector_support: float = 0.6
@@ -302,6 +309,7 @@ class Perceiver:
             domain=self._domain,
             timings=self._timings,
             metric=self._senses.depth.metric,
+            unnamed=self._new_unnamed() if self.config.everything else None,
         )
         every = 0 if self.config.follow == "memory" else self.config.memories_per_frame
         return Settler(
@@ -309,6 +317,21 @@ class Perceiver:
             min_mask_score=least,
             repeats=self.config.repeats,
             memories_per_frame=every,
+        )
+
+    def _new_unnamed(self) -> Unnamed:
+        segmenter, detector = self._senses.segmenter, self._senses.detector
+        if not isinstance(segmenter, Segmenter):
+            raise InputError(
+                "expected the bundle's own segmenter to look for everything, got "
+                f"{type(segmenter).__name__}; use everything=False"
+            )
+        return Unnamed(
+            segmenter,
+            detector if isinstance(detector, Detector) else None,
+            self.tracker,
+            self._timings,
+            self.config.everything_s,
         )
 
     def _new_bank(self, bundle: Bundle, look_every: int) -> MemoryBank | None:

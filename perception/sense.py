@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import cv2
 import numpy as np
@@ -28,6 +28,8 @@ __all__ = [
     "Senses",
     "View",
 ]
+
+T = TypeVar("T")
 
 THUMB = 64  # side of the thumbnail, cells
 _SCENE = 32  # side of the copy on which scene changes are judged
@@ -210,6 +212,12 @@ class Sensed:
         """Return the depth of every pixel, (H, W) float32."""
         result: NDArray[np.float32] = self._ask("depth", self._senses.depth_m, self.view)
         return result
+
+    def run(self, lane: str, work: Callable[..., T], *args: Any) -> T:
+        """Run something else on a network in its lane, and wait for it."""
+        if self._lanes is None:
+            return work(*args)
+        return self._lanes[lane].submit(work, *args).result()
 
     def _begin(self, lane: str, work: Callable[..., Any], *args: Any) -> None:
         assert self._lanes is not None

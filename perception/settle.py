@@ -23,6 +23,7 @@ from .timing import Timings
 from .tracker import Tracker
 from .tracks import Crop
 from .twins import DepthHold
+from .unnamed import Unnamed
 
 __all__ = ["Parts", "Settler"]
 
@@ -39,6 +40,7 @@ class Parts:
     domain: DomainWatch
     timings: Timings
     metric: bool
+    unnamed: Unnamed | None = None
 
 
 class Settler:
@@ -100,6 +102,9 @@ class Settler:
         with parts.timings.stage("tracker", view.spent_ms):
             rows = distinct_rows(found, masks, self._repeats, self._least)
             found, masks = found.take(rows), masks.take(rows)
+        if parts.unnamed is not None:
+            found, masks = parts.unnamed.extend(sensed, features, found, masks)
+        with parts.timings.stage("tracker", view.spent_ms):
             ids = parts.tracker.update(
                 found,
                 masks,
@@ -108,6 +113,8 @@ class Settler:
                 followed=followed,
                 appearance_nd=_appearance(features, masks),
             )
+        if parts.unnamed is not None:
+            parts.unnamed.took(found, ids)
         parts.follower.seen(ids, masks)
         parts.follower.missed(view, features)
         return found
@@ -124,6 +131,8 @@ class Settler:
         self._parts.tracker.forget()
         self._parts.follower.reset()
         self._parts.policy.reset()
+        if self._parts.unnamed is not None:
+            self._parts.unnamed.reset()
 
 
 def _appearance(features: Any, masks: Masks) -> NDArray[np.float32] | None:
