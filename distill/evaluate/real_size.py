@@ -1,0 +1,365 @@
+"""Speed at the published sizes: this project's loop against one pass of everything per frame.
+
+Both sides run the same random weights in the published configurations (SAM 2.1-tiny or EdgeTAM,
+OWLv2-base-patch16, Depth-Anything-V2-Small). *Straightforward* is what examples do: on every
+frame the detector with its texts, the image segmenter prompted with the boxes, and depth, by
+transformers, eager. *Ours* is the :class:`~edgetwin.perception.Perceiver`: a look and a depth
+measurement every ``every`` frames, masks that follow in between, text embeddings cached, on
+ONNX Runtime (CPU) or torch (GPU).
+
+Random weights see nothing, so scripted boxes stand in for what networks find, on both sides;
+every network still runs on real inputs for its cost. Both sides get our pre-processing (the
+library's own resizes OWLv2's picture with SciPy, which would only add to its time). Rounds of
+both take turns in one process; medians of rounds are reported.
+
+Not covered: half precision, TensorRT, several streams, accuracy.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...perception.bundle import Bundle, load_bundle
+from ...perception.perceiver import Perceiver, PerceiverConfig
+from ...perception.tracker import TrackerConfig
+from ...twin.errors import InputError, ModelError
+from ...twin.frame import Frame
+from .real_size_script import FILM_HW, Film, ScriptedDetector, ScriptedSegmenter
+from .report import Table
+
+__all__ = ["SEGMENTERS", "VARIANTS", "compare", "write_checkpoints"]
+
+SEGMENTERS = ("sam2.1-tiny", "edgetam")
+
+# name -> what it is called in the table, how masks follow, whether every frame is looked at
+VARIANTS: dict[str, tuple[str, str, bool]] = {
+    "memory": ("ours, memory of all objects every frame", "memory", False),
+    "hybrid": ("ours, memory between looks (default)", "hybrid", False),
+    "boxes": ("ours, boxes between looks", "boxes", False),
+    "looks": ("ours, detector and memory every frame", "hybrid", True),
+}
+
+
+def compare(
+    *,
+    device: str = "cpu",
+    reduced: bool = True,
+    segmenter: str = "sam2.1-tiny",
+    objects: int = 3,
+    every: int = 8,
+    memories: int = 4,
+    rounds: int = 3,
+    variants: tuple[str, ...] = tuple(VARIANTS),
+    threads: int | None = None,
+    seed: int = 0,
+    cache: Path | None = None,
+) -> list[Table]:
+    """Time both sides in one run and return two tables: frames per second, where time goes.
+
+    ``reduced`` halves every network's picture (SAM 2 at 512, OWLv2 at 480, depth at 252) for
+    the CPU; ``memories`` is how many frames of memory attention reads; ``cache`` keeps the
+    exported graphs for the next run (by default they are written anew, which takes minutes).
+
+    Raises:
+        InputError: if an argument is out of range.
+        ModelError: if the device cannot be had, or EdgeTAM's backbone (timm) is missing.
+    """
+    if not 1 <= objects <= 8 or every < 2 or rounds < 1 or not set(variants) <= set(VARIANTS):
+        raise InputError(
+            "expected 1 to 8 objects, every >= 2, rounds >= 1 and variants among "
+            f"{', '.join(VARIANTS)}, got {objects}, {every}, {rounds} and {variants}"
+        )
+    with _folder(cache) as folder:
+        name = f"{segmenter}-{'reduced' if reduced else 'full'}"
+        sources = write_checkpoints(folder / name, reduced=reduced, segmenter=segmenter, seed=seed)
+        live: Any = load_bundle(sources, device=device, threads=threads)
+        bundle = live if device != "cpu" else _exported(live, folder / f"{name}-onnx", threads)
+        film = Film(objects, seed)
+        plain = _Straightforward(live, film.words)
+        ours = {v: _Ours(bundle, film, v, every, memories) for v in variants}
+        return _measure(plain, ours, film, rounds, every, _setting(bundle, reduced, segmenter))
+
+
+def write_checkpoints(
+    folder: Path, *, reduced: bool = True, segmenter: str = "sam2.1-tiny", seed: int = 0
+) -> dict[str, str]:
+    """Save random weights in the published configurations as hub checkpoints; role -> folder.
+
+    Folders that are there already are kept.
+
+    Raises:
+        InputError: if the segmenter is unknown.
+    """
+    if segmenter not in SEGMENTERS:
+        raise InputError(f"expected a segmenter among {', '.join(SEGMENTERS)}, got {segmenter!r}")
+    from .real_size_models import PREPROCESSORS, build
+
+    half = 2 if reduced else 1
+    sides = {"segmenter": 1024 // half, "detector": 960 // half, "depth": 518 // half // 14 * 14}
+    sources = {}
+    for role, side in sides.items():
+        target = folder / role
+        sources[role] = str(target)
+        if (target / "preprocessor_config.json").is_file():
+            continue
+        build(role, segmenter, side, seed, target)
+        values = PREPROCESSORS[role] | {"size": {"height": side, "width": side}}
+        (target / "preprocessor_config.json").write_text(json.dumps(values))
+    return sources
+
+
+_Clock = tuple[float, float]  # milliseconds per frame: of the wall's clock, of the processor
+
+
+@contextmanager
+def _folder(cache: Path | None) -> Iterator[Path]:
+    if cache is not None:
+        cache.mkdir(parents=True, exist_ok=True)
+        yield cache
+        return
+    with tempfile.TemporaryDirectory(prefix="edgetwin-speed-") as name:
+        yield Path(name)
+
+
+def _exported(live: Any, folder: Path, threads: int | None) -> Bundle:
+    if not (folder / "manifest.json").is_file():
+        from ...perception.graphs.hub_bundle import export_bundle
+
+        export_bundle(live, folder, frame_hw=FILM_HW)
+    return load_bundle(folder, device="cpu", threads=threads)
+
+
+def _setting(bundle: Bundle, reduced: bool, segmenter: str) -> str:
+    sides = [
+        f"{label} {bundle.network(role).config['image_size']}"
+        for role, label in (("segmenter", segmenter), ("detector", "OWLv2-base"), ("depth", "DA-V2-S"))
+    ]  # fmt: skip
+    engine = "torch" if hasattr(bundle, "networks") else "ONNX Runtime"
+    size = "reduced pictures" if reduced else "published sizes"
+    return f"{size}: {', '.join(sides)} px; ours on {engine}, {bundle.device}"
+
+
+class _Straightforward:
+    """Everything on every frame, by transformers."""
+
+    stages = ("detector", "segmenter", "depth", "pictures")
+
+    def __init__(self, live: Any, words: tuple[str, ...]) -> None:
+        import torch
+
+        from ...perception.query_words import QueryTokenizer
+        from .real_size_models import image_segmenter
+
+        self._torch = torch
+        self._device = live.device
+        networks = live.networks
+        self._configs = {role: n.config for role, n in networks.items()}
+        self._detector = networks["detector"].model.to(self._device)
+        self._depth = networks["depth"].model.to(self._device)
+        self._segmenter = image_segmenter(networks["segmenter"].checkpoint).to(self._device)
+        tokens = QueryTokenizer(
+            networks["detector"].tokenizer, self._configs["detector"]["max_tokens"]
+        ).encode([f"a photo of a {word}" for word in words])
+        self._ids = torch.from_numpy(tokens).to(self._device)
+        self.spent = dict.fromkeys(self.stages, 0.0)
+        self.frames = 0
+
+    def frame(self, frame: Frame, boxes_n4: NDArray[np.float32]) -> None:
+        """Look at one frame."""
+        from ...perception.boxes import to_square
+        from ...perception.depth import DepthConfig, input_size
+        from ...perception.resample import resize
+
+        torch, image, configs = self._torch, frame.image_hw3, self._configs
+        height, width = image.shape[:2]
+        side = configs["segmenter"]["image_size"]
+        with self._timed("pictures"):
+            square = to_square(image, configs["detector"]["image_size"], 0.0, "gaussian")
+            wide = resize(image, (side, side), "bilinear")
+            deep_hw = input_size(height, width, DepthConfig.from_manifest(configs["depth"]))
+            deep = resize(image, deep_hw, "bicubic")
+            seen = [
+                self._tensor(pixels, configs[role])
+                for pixels, role in ((square, "detector"), (wide, "segmenter"), (deep, "depth"))
+            ]
+        scale = np.array([side / width, side / height] * 2, np.float32)
+        prompts = torch.from_numpy(boxes_n4 * scale)[None].to(self._device)
+        with torch.inference_mode():
+            with self._timed("detector"):
+                found = self._detector(pixel_values=seen[0], input_ids=self._ids)
+                found.logits.max(dim=-1).values.sigmoid().cpu()
+            with self._timed("segmenter"):
+                masks = self._segmenter(
+                    pixel_values=seen[1], input_boxes=prompts, multimask_output=False
+                ).pred_masks
+                _grown(torch, masks[0], height, width).gt(0).cpu()
+            with self._timed("depth"):
+                depth = self._depth(pixel_values=seen[2]).predicted_depth
+                _grown(torch, depth[None], height, width).cpu()
+        self.frames += 1
+
+    def _tensor(self, pixels: NDArray[Any], config: Mapping[str, Any]) -> Any:
+        from ...perception.detector import normalise
+
+        planes = normalise(pixels, config["mean"], config["std"])
+        return self._torch.from_numpy(planes).to(self._device)
+
+    @contextmanager
+    def _timed(self, stage: str) -> Iterator[None]:
+        start = time.perf_counter()
+        yield
+        self.spent[stage] += (time.perf_counter() - start) * 1000
+
+
+def _grown(torch: Any, maps: Any, height: int, width: int) -> Any:
+    return torch.nn.functional.interpolate(
+        maps, size=(height, width), mode="bilinear", align_corners=False
+    )
+
+
+class _Ours:
+    """A perceiver of one variant over the endless film."""
+
+    def __init__(self, bundle: Bundle, film: Film, variant: str, every: int, memories: int) -> None:
+        self.label, follow, always = VARIANTS[variant]
+        config = PerceiverConfig(
+            look_every=1 if always else every,
+            depth_every=1 if always else every,
+            max_interval=every,
+            follow=follow,  # type: ignore[arg-type]
+            memories=memories,
+            tracker=TrackerConfig(settle_s=0.0),  # a stream that has been running for a while
+        )
+        segmenter = ScriptedSegmenter(bundle, film)
+        detector = ScriptedDetector(bundle, film)
+        self._film, self._next = film, 0
+        self.perceiver = Perceiver(
+            bundle, film.words, config=config, detector=detector, segmenter=segmenter
+        )
+        self.round = every  # frames of one round: a whole period
+
+    def frame(self) -> None:
+        """Observe the next frame; the scripted objects must all be there."""
+        twin = self.perceiver.observe(self._film.frame(self._next))
+        self._next += 1
+        if len(twin.objects) != self._film.objects:
+            raise ModelError(
+                f"expected {self._film.objects} scripted objects in frame {self._next - 1}, got "
+                f"{len(twin.objects)}: the comparison would not be of equal work"
+            )
+
+
+def _measure(
+    plain: _Straightforward,
+    ours: dict[str, _Ours],
+    film: Film,
+    rounds: int,
+    every: int,
+    setting: str,
+) -> list[Table]:
+    """Run rounds of all in turn; the first round of each is not counted."""
+    few = max(2, every // 4)  # frames of the straightforward side per round: all cost the same
+
+    def straightforward(number: int) -> None:
+        for k in range(few):
+            index = number * few + k
+            plain.frame(film.frame(index), film.boxes(index))
+
+    times: dict[str, list[_Clock]] = {"plain": []} | {name: [] for name in ours}
+    straightforward(0)
+    for side in ours.values():
+        for _ in range(every):  # memories fill up, engines open
+            side.frame()
+    before = {name: _spent(side) for name, side in ours.items()}
+    plain.spent, plain.frames = dict.fromkeys(plain.stages, 0.0), 0
+    for number in range(rounds):
+        times["plain"].append(_clock(straightforward, number, few))
+        for name, side in ours.items():
+            times[name].append(_clock(_round, side, side.round))
+    speeds = _speeds(ours, times, film, every, rounds, setting)
+    return [speeds, _stages(plain, ours, before, rounds, every)]
+
+
+def _round(side: _Ours) -> None:
+    for _ in range(side.round):
+        side.frame()
+
+
+def _clock(work: Callable[[Any], None], argument: Any, frames: int) -> _Clock:
+    """Return milliseconds per frame by the wall's clock, and of the processor."""
+    wall, cpu = time.perf_counter(), time.process_time()
+    work(argument)
+    spent = time.perf_counter() - wall, time.process_time() - cpu
+    return 1000 * spent[0] / frames, 1000 * spent[1] / frames
+
+
+def _speeds(
+    ours: dict[str, _Ours],
+    times: dict[str, list[_Clock]],
+    film: Film,
+    every: int,
+    rounds: int,
+    setting: str,
+) -> Table:
+    labels = {"plain": "straightforward, transformers, all on every frame"}
+    labels |= {name: side.label for name, side in ours.items()}
+    middle = {name: tuple(median(c) for c in zip(*t, strict=True)) for name, t in times.items()}
+    base = middle["plain"]
+    rows = tuple(
+        (labels[name], round(wall), round(cpu), round(1000 / wall, 2), round(base[0] / wall, 2),
+         round(base[1] / cpu, 2))
+        for name, (wall, cpu) in middle.items()
+    )  # fmt: skip
+    return Table(
+        f"Frames per second, {film.objects} objects",
+        ("", "ms per frame", "CPU ms", "frames/s", "times as fast", "by CPU time"),
+        rows,
+        (
+            setting,
+            f"detector and depth every {every} frames where not said otherwise; medians of "
+            f"{rounds} rounds that take turns; {FILM_HW[1]}x{FILM_HW[0]} frames; random weights",
+        ),
+    )
+
+
+def _spent(side: _Ours) -> dict[str, float]:
+    """Milliseconds per stage since the start."""
+    return {s: t.mean_ms * t.runs for s, t in side.perceiver.timings.items()}
+
+
+def _stages(
+    plain: _Straightforward,
+    ours: dict[str, _Ours],
+    before: dict[str, dict[str, float]],
+    rounds: int,
+    every: int,
+) -> Table:
+    """Return milliseconds per frame by stage, per side."""
+    columns = ["straightforward", *ours]
+    shares: list[dict[str, float]] = [{k: v / plain.frames for k, v in plain.spent.items()}]
+    shares[0]["prepare"] = shares[0].pop("pictures")
+    for name, side in ours.items():
+        now = _spent(side)
+        frames = rounds * every
+        shares.append({s: (v - before[name].get(s, 0.0)) / frames for s, v in now.items()})
+    names = dict.fromkeys(s for share in reversed(shares) for s in share if s != "total")
+    rows = [
+        (stage, *(round(share[stage], 1) if stage in share else None for share in shares))
+        for stage in names
+    ]
+    note = (
+        "Straightforward: 'segmenter' holds its image encoder, 'prepare' all pre-processing. Ours: "
+        "'encoder' is SAM 2's image encoder, 'segmenter' prompts and memory attention, 'memory' the "
+        "memory encoder; pre-processing is part of each network's stage."
+    )
+    return Table("Where the time goes, ms per frame", ("stage", *columns), tuple(rows), (note,))
