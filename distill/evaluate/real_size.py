@@ -275,7 +275,7 @@ def _measure(
             index = number * few + k
             plain.frame(film.frame(index), film.boxes(index))
 
-    times: dict[str, list[_Clock]] = {"plain": []} | {name: [] for name in ours}
+    times: dict[str, list[_Clock]] = {name: [] for name in ("plain", *ours)}
     straightforward(0)
     for side in ours.values():
         for _ in range(every):  # memories fill up, engines open

@@ -288,11 +288,16 @@ def _load_model(checkpoint: Checkpoint) -> Any:
             dtype=torch.float32,
             output_loading_info=True,
         )
+    except ImportError as error:
+        raise ModelError(
+            f"expected the packages that {checkpoint.id} is built from (EdgeTAM's backbone is "
+            f"timm's, which imports torchvision), got: {_first_line(error)}; pip install timm and "
+            "the torchvision of your torch, or take an exported bundle, which needs neither"
+        ) from error
     except Exception as error:  # transformers and safetensors raise a dozen classes
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0][:300]
         raise ModelError(
             f"expected a checkpoint that transformers can load at {checkpoint.folder}, got: "
-            f"{reason}; download it again"
+            f"{_first_line(error)}; download it again"
         ) from error
     finally:
         if shows:
@@ -308,6 +313,10 @@ def _load_model(checkpoint: Checkpoint) -> Any:
             "would be random: use a complete checkpoint"
         )
     return model.eval().requires_grad_(False)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:300]
 
 
 def _tokenizer(checkpoint: Checkpoint) -> dict[str, Any]:

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import time
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -185,6 +186,45 @@ def test_a_named_set_with_networks_replaced(
 def test_sets_that_cannot_be(sources: Any, networks: Any, match: str) -> None:
     with pytest.raises(ModelError, match=match):
         load_bundle(sources, networks=networks)
+
+
+def test_edgetam_as_the_segmenter(cache: Path) -> None:
+    if find_spec("timm") is None:  # importing it needs torchvision, or the stand-in below
+        pytest.skip("timm is not installed")
+    from tests.perception.segmenter_models import tiny_edgetam
+    from tests.perception.torchvision_stub import torchvision_stub
+
+    with torchvision_stub():
+        folder = tiny.snapshot(cache, "someone/edgetam")
+        tiny_edgetam().save_pretrained(folder)
+        preprocessor = json.dumps(tiny.sam2_preprocessor())
+        (folder / "preprocessor_config.json").write_text(preprocessor)
+        bundle = load_bundle(
+            tiny.SOURCES, device="cpu", networks={"segmenter": f"someone/edgetam@{tiny.COMMIT}"}
+        )
+    config = bundle.network("segmenter").config
+    assert (config["memory_dtype"], config["image_size"]) == ("float32", 128)
+    perceiver = Perceiver(bundle, WORDS)
+    twins = [perceiver.observe(frame) for frame in frames(4)]
+    assert twins[-1].objects
+    assert perceiver.timings["memory"].runs
+
+
+def test_edgetam_without_its_backbone_s_packages(
+    cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from edgetwin.perception.graphs import hub_bundle
+
+    class Missing:
+        __name__ = "EdgeTamVideoModel"
+
+        @staticmethod
+        def from_pretrained(*_: Any, **__: Any) -> Any:
+            raise ImportError("No module named 'timm'\nlong trace")
+
+    monkeypatch.setitem(hub_bundle._CLASSES, "sam2_video", Missing)
+    with pytest.raises(ModelError, match=r"got: No module named 'timm'; pip install timm and"):
+        load_bundle(tiny.SOURCES)
 
 
 def test_without_torch_the_message_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
