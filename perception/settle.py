@@ -137,10 +137,9 @@ class Settler:
 
 def _appearance(features: Any, masks: Masks) -> NDArray[np.float32] | None:
     """Return what the masks' objects look like, where the segmenter can tell."""
-    known = isinstance(masks, SegmentedMasks) and isinstance(features, ImageFeatures)
-    if not known or not len(masks):
-        return None
-    return describe(features, masks.logits_nhw)
+    if isinstance(masks, SegmentedMasks) and isinstance(features, ImageFeatures) and len(masks):
+        return describe(features, masks.logits_nhw)
+    return None
 
 
 def _crops(tracker: Tracker) -> list[Crop]:

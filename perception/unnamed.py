@@ -158,7 +158,7 @@ class Unnamed:
         Where something was, its new mask takes the row's place: masks that are prompted by
         their own boxes again and again shrink.
         """
-        again = (_shared(carried, fresh) > _COVERED).any(axis=1).tolist()
+        again = _any(carried, fresh)
         for object_id, found in zip(self._carried, again, strict=True):
             if object_id:
                 self._strikes[object_id] = 0 if found else self._strikes[object_id] + 1
@@ -174,9 +174,13 @@ def _like(masks: SegmentedMasks, row: int, track: Track) -> bool:
 
 def _apart(masks: SegmentedMasks, from_masks: SegmentedMasks) -> list[int]:
     """Return the rows of masks that show something and nothing that the others show."""
-    shared = _shared(masks, from_masks)
-    some = masks.masks_nhw.any(axis=(1, 2))
-    return [row for row in range(len(masks)) if some[row] and not (shared[row] > _COVERED).any()]
+    same = _any(masks, from_masks)
+    return [row for row in range(len(masks)) if masks.masks_nhw[row].any() and not same[row]]
+
+
+def _any(masks: SegmentedMasks, others: SegmentedMasks) -> list[bool]:
+    """Tell of each mask whether any of the others shows the same."""
+    return [bool((row > _COVERED).any()) for row in _shared(masks, others)]
 
 
 def _shared(a: SegmentedMasks, b: SegmentedMasks) -> NDArray[np.float64]:
@@ -190,17 +194,20 @@ def _shared(a: SegmentedMasks, b: SegmentedMasks) -> NDArray[np.float64]:
 
 
 def _join(a: Detections, b: Detections) -> Detections:
-    columns = {f.name: (getattr(a, f.name), getattr(b, f.name)) for f in fields(a)}
+    def both(name: str) -> NDArray[np.float32]:
+        return np.concatenate([getattr(a, name), getattr(b, name)])
+
     return Detections(
-        **{
-            k: x + y if isinstance(x, tuple) else np.concatenate([x, y])
-            for k, (x, y) in columns.items()
-        }
+        boxes_xyxy_n4=both("boxes_xyxy_n4"),
+        scores_n=both("scores_n"),
+        labels=a.labels + b.labels,
+        colors=a.colors + b.colors,
+        label_scores_n=both("label_scores_n"),
+        color_scores_n=both("color_scores_n"),
     )
 
 
 def _stack(a: SegmentedMasks, b: SegmentedMasks) -> SegmentedMasks:
-    columns = ((f.name, getattr(a, f.name), getattr(b, f.name)) for f in fields(a))
-    return replace(
-        a, **{k: np.concatenate([x, y]) for k, x, y in columns if isinstance(x, np.ndarray)}
-    )
+    names = [f.name for f in fields(a) if isinstance(getattr(a, f.name), np.ndarray)]
+    columns: dict[str, Any] = {n: np.concatenate([getattr(a, n), getattr(b, n)]) for n in names}
+    return replace(a, **columns)
