@@ -15,7 +15,9 @@ import typer
 
 from . import __version__
 from .deploy.console import (
+    DeviceOption,
     ModelsOption,
+    NetworkOption,
     TierOption,
     needs_extra,
     print_json,
@@ -120,6 +122,11 @@ def track(
         Literal["auto", "boxes", "memory", "hybrid"],
         typer.Option(help="What masks follow by between looks: boxes, SAM 2's memory, or both."),
     ] = "auto",
+    everything: Annotated[
+        bool, typer.Option("--everything", help="Objects that no word covers, too; slower.")
+    ] = False,
+    network: NetworkOption = None,
+    device: DeviceOption = "auto",
     overlay: Annotated[bool, typer.Option(help="Draw overlay.mp4.")] = True,
     max_frames: Annotated[int | None, typer.Option(min=1, help="Stop after so many.")] = None,
     fps: Annotated[float, typer.Option(help="Rate of a folder of frames.")] = 10.0,
@@ -132,6 +139,7 @@ def track(
     Writes tracks.json (one summary per object), overlay.mp4, masks.json, twin.sqlite and
     twin.jsonl. Ctrl-C keeps what was written.
     """
+    from .deploy.models import parse_networks
     from .deploy.track import perceiver_config
     from .deploy.track import track as track_source
 
@@ -141,7 +149,11 @@ def track(
             out,
             models,
             words=words,
-            config=perceiver_config(look_every=look_every, follow=follow, budget_ms=budget_ms),
+            networks=parse_networks(network or ()),
+            device=device,
+            config=perceiver_config(
+                look_every=look_every, follow=follow, budget_ms=budget_ms, everything=everything
+            ),
             overlay=overlay,
             max_frames=max_frames,
             fps=fps,
@@ -152,6 +164,20 @@ def track(
         print_json(report.document)
     else:
         print(report.text())
+
+
+@app.command()
+def export(
+    out: Annotated[Path, typer.Argument(help="A new folder for the bundle.")],
+    models: Annotated[str, typer.Option("--models", help="edge or server.")] = "edge",
+    network: NetworkOption = None,
+    size: Annotated[str, typer.Option(help="The camera's picture size.")] = "1920x1080",
+) -> None:
+    """Write hub checkpoints as a bundle that runs without torch (needs the [export] extra)."""
+    from .deploy.models import export_bundle, parse_networks
+
+    with needs_extra("export"):
+        print(export_bundle(models, out, size=size, networks=parse_networks(network or ())))
 
 
 @app.command()

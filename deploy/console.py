@@ -14,10 +14,28 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from ..twin.errors import MissingExtraError
 
-__all__ = ["ModelsOption", "TierOption", "needs_extra", "print_json", "print_warnings", "progress"]
+__all__ = [
+    "DeviceOption",
+    "ModelsOption",
+    "NetworkOption",
+    "TierOption",
+    "needs_extra",
+    "print_json",
+    "print_warnings",
+    "progress",
+]
 
 ModelsOption = Annotated[
     str, typer.Option("--models", help="embedded, edge, server, or a bundle's folder.")
+]
+NetworkOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="role=owner/name@revision: a hub checkpoint in place of a named set's; repeat."
+    ),
+]
+DeviceOption = Annotated[
+    str, typer.Option(help="auto, cpu, cuda or tensorrt, as the engine at hand offers.")
 ]
 TierOption = Annotated[
     Literal["cell", "wild"], typer.Option(help="The easy tabletop or the wide randomisation.")

@@ -6,7 +6,8 @@ model, a scripted one in a test. :class:`Perception` is the part without languag
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
@@ -29,8 +30,10 @@ __all__ = [
     "Responder",
     "Streamer",
     "bundle_identities",
+    "export_bundle",
     "load_models",
     "load_perception",
+    "parse_networks",
 ]
 
 
@@ -123,17 +126,71 @@ def load_perception(
     name: str | Path = "embedded",
     words: Sequence[str] | None = None,
     config: PerceiverConfig | None = None,
+    *,
+    networks: Mapping[str, str] | None = None,
+    device: str = "auto",
 ) -> Perception:
     """Load the networks that see, without the language model.
 
     ``words`` are what to look for, such as ``["mug", "red ball"]``; None is every word of the
-    set. Words that the set does not know become a warning.
+    set. Words that the set does not know become a warning. ``networks`` and ``device`` are those
+    of :func:`~edgetwin.perception.bundle.load_bundle`.
 
     Raises:
-        InputError: if the set knows none of the words.
+        InputError: if the set knows none of the words, or knows any word and was given none.
         ModelError: as :func:`load_models`.
     """
-    return _perception(name, load_bundle(_folders(name)[0]), words, config)
+    bundle = load_bundle(_folders(name)[0], networks=networks, device=device)
+    if words is None and not bundle.words.nouns:
+        raise InputError(
+            f"expected words to look for, since the {bundle.name} set knows any noun, got none: "
+            'add --words "cup, laptop"'
+        )
+    return _perception(name, bundle, words, config)
+
+
+def parse_networks(entries: Sequence[str]) -> dict[str, str]:
+    """Return role -> checkpoint of ``["segmenter=owner/name@revision", ...]``.
+
+    Raises:
+        InputError: if an entry has no role or no checkpoint, or a role comes twice.
+    """
+    found: dict[str, str] = {}
+    for entry in entries:
+        role, _, source = (part.strip() for part in entry.partition("="))
+        if not role or not source or role in found:
+            raise InputError(
+                "expected one role=checkpoint for each network to replace, such as "
+                f"segmenter=yonigozlan/EdgeTAM-hf, got {entry!r}"
+            )
+        found[role] = source
+    return found
+
+
+def export_bundle(
+    models: str, folder: Path, *, size: str = "1920x1080", networks: Mapping[str, str] | None = None
+) -> Path:
+    """Write the hub checkpoints of a set as a bundle that runs without torch; return its folder.
+
+    ``size`` is the camera's, ``"WIDTHxHEIGHT"`` in pixels: depth is fixed to its aspect ratio.
+
+    Raises:
+        InputError: if the size is none, or the set is no hub checkpoints but exported already.
+        ModelError: if the checkpoints cannot be had, or the folder is not empty.
+    """
+    from ..perception.graphs.hub_bundle import HubBundle
+    from ..perception.graphs.hub_bundle import export_bundle as write_bundle
+
+    sides = re.fullmatch(r"([1-9]\d{1,4})x([1-9]\d{1,4})", size)
+    if sides is None:
+        raise InputError(f"expected a size such as 1920x1080, got {size!r}")
+    bundle = load_bundle(models, networks=networks, device="cpu")
+    if not isinstance(bundle, HubBundle):
+        raise InputError(
+            f"expected hub checkpoints to export, got the bundle {bundle.directory}, which is "
+            "exported already: copy that folder"
+        )
+    return write_bundle(bundle, folder, frame_hw=(int(sides[2]), int(sides[1])))
 
 
 def _perception(
@@ -145,10 +202,10 @@ def _perception(
     from ..perception.perceiver import Perceiver
 
     perceiver = Perceiver(bundle, words, config=config)
-    unknown = _unknown(perceiver, bundle, words)
+    told = [*bundle.warnings, *_unknown(perceiver, bundle, words or ())]
 
     def warnings() -> list[str]:
-        return [*unknown, *([perceiver.domain_warning] if perceiver.domain_warning else [])]
+        return [*told, *([perceiver.domain_warning] if perceiver.domain_warning else [])]
 
     def stage_ms() -> dict[str, float]:
         return {
@@ -164,29 +221,24 @@ def _perception(
     return Perception(str(name), perceiver, identities, warnings, stage_ms, counts)
 
 
-def _unknown(perceiver: Perceiver, bundle: Bundle, words: Sequence[str] | None) -> list[str]:
+def _unknown(perceiver: Perceiver, bundle: Bundle, words: Sequence[str]) -> list[str]:
     """Return the warning about words that the detector does not know, as a list of 0 or 1."""
-    from ..perception.detector import Detector
-
-    detector = perceiver._senses.detector
-    if words is None or not isinstance(detector, Detector):
+    unknown = perceiver.unknown(words)
+    if not unknown:
         return []
-    unknown = detector.unknown(words)
-    known = ", ".join(detector.nouns)
+    known = ", ".join(bundle.words.nouns) or "any noun of a few words"
     if len(unknown) == len(words):
         raise InputError(
             f"expected at least one word that the {bundle.name} set knows, got "
-            f"{', '.join(unknown) or 'none'}; it knows {known or 'any noun: give one'}"
+            f"{', '.join(unknown)}; it knows {known}"
         )
-    if not unknown:
-        return []
     return [f"the {bundle.name} set does not know: {', '.join(unknown)}; it knows {known}"]
 
 
 def bundle_identities(bundle: Bundle) -> dict[str, dict[str, Any]]:
     """Return role -> {"id", "sha256": {file: hash}} for the networks of a bundle."""
     return {
-        role: {"id": f"{bundle.name}/{role}", "sha256": dict(entry.files)}
+        role: {"id": _id_of(bundle, role), "sha256": dict(entry.files)}
         for role, entry in sorted(bundle.manifest.networks.items())
     }
 
@@ -198,3 +250,8 @@ def _folders(name: str | Path) -> tuple[str | Path, str | Path]:
         return name, "embedded"
     seeing, speaking = folder / "perception", folder / "reasoner"
     return seeing if seeing.is_dir() else name, speaking if speaking.is_dir() else "embedded"
+
+
+def _id_of(bundle: Bundle, role: str) -> str:
+    source = bundle.network(role).source
+    return f"{bundle.name}/{role}" if source is None else f"{source.id}@{source.revision}"

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -172,11 +172,13 @@ def perceiver_config(
     look_every: int | None = None,
     follow: Literal["auto", "boxes", "memory", "hybrid"] | None = None,
     budget_ms: float | None = None,
+    everything: bool = False,
 ) -> PerceiverConfig:
     """Return the perceiver's own policy with what is not None put in its place."""
     from ..perception.perceiver import PerceiverConfig
 
     given: dict[str, Any] = {"look_every": look_every, "follow": follow, "budget_ms": budget_ms}
+    given["everything"] = everything
     return PerceiverConfig(**{key: value for key, value in given.items() if value is not None})
 
 
@@ -187,6 +189,8 @@ def track(
     *,
     words: str | Sequence[str] | None = None,
     config: PerceiverConfig | None = None,
+    networks: Mapping[str, str] | None = None,
+    device: str = "auto",
     overlay: bool = True,
     max_frames: int | None = None,
     fps: float = 10.0,
@@ -201,13 +205,16 @@ def track(
             own words and config).
         words: what to look for, ``"mug, red ball"`` or a list; None is all that the set knows.
         config: how the perceiver works.
+        networks: role -> hub checkpoint, in place of a named set's own.
+        device: ``auto``, ``cpu``, ``cuda`` or ``tensorrt``.
         overlay: whether to draw ``overlay.mp4``.
         max_frames: stop after so many frames.
         fps: the rate of a folder of pictures.
         progress: called with ("track", done, total or None).
 
     Raises:
-        InputError: if the set knows none of the words, or ``max_frames`` is below 1.
+        InputError: if the set knows none of the words, or ``max_frames`` is below 1, or the
+            device is unknown.
         SourceError: if the source cannot be read.
         ModelError: if the models cannot be had or a network fails.
         OutputError, StoreError: if results cannot be written; what was written is kept.
@@ -217,7 +224,10 @@ def track(
     asked = None if words is None else parse_words(words)
     opened = open_source(source, fps)
     started = time.perf_counter()
-    ready = models if isinstance(models, Perception) else load_perception(models, asked, config)
+    if isinstance(models, Perception):
+        ready = models
+    else:
+        ready = load_perception(models, asked, config, networks=networks, device=device)
     out = Path(out_dir)
     report = TrackReport(out, ms={"load": ms_since(started)}, models=ready.identities)
     report.words = None if asked is None else list(asked)

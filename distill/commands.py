@@ -98,6 +98,8 @@ def eval_soak(
     store: Annotated[
         Path | None, typer.Option(help="File to store the newest 2,000 twins in.")
     ] = None,
+    loads: Annotated[bool, typer.Option(help="Time 1, 4, 8 and 16 objects too.")] = True,
+    sprites: Annotated[int, typer.Option(min=1, help="How many different things.")] = 100,
     cache: Annotated[Path, typer.Option(help="Folder for rendered cut-outs.")] = Path("runs/soak"),
     out: OutOption = None,
 ) -> None:
@@ -108,7 +110,7 @@ def eval_soak(
     with needs_extra("sim"):
         from ..deploy.stream.sinks import make_folder, write_json
         from .evaluate.report import show
-        from .evaluate.soak import soak
+        from .evaluate.soak import LOADS, soak
 
         with progress() as show_progress:
             report = soak(
@@ -119,6 +121,8 @@ def eval_soak(
                 threads=threads,
                 pipelined=pipelined,
                 store=store,
+                loads=LOADS if loads else (),
+                sprites=sprites,
                 cache=cache,
                 progress=show_progress,
             )

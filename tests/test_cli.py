@@ -40,8 +40,15 @@ def edgetwin(
     *args: object, before: Callable[[], None] | None = None, timeout: float = 120
 ) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "edgetwin.cli", *map(str, args)]
+    offline = {**os.environ, "HF_HUB_OFFLINE": "1"}  # a test asks no hub
     return subprocess.run(
-        command, capture_output=True, text=True, timeout=timeout, preexec_fn=before, check=False
+        command,
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        preexec_fn=before,
+        check=False,
+        env=offline,
     )
 
 
@@ -59,7 +66,7 @@ def test_version_and_help() -> None:
     got = edgetwin("--version")
     assert (got.returncode, got.stdout) == (0, "edgetwin 0.1.0\n")
     text = edgetwin("--help").stdout
-    for command in ("run", "doctor", "sim", "distill", "eval", "bench"):
+    for command in ("run", "track", "doctor", "sim", "distill", "eval", "bench", "export"):
         assert f"  {command} " in text
 
 

@@ -9,6 +9,8 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
+
 from edgetwin.twin.jsonl import FrameReader
 
 from .deploy.scenes import write_clip
@@ -80,3 +82,43 @@ def test_interrupting_track_keeps_what_was_perceived(tmp_path: Path) -> None:
     assert 0 < frames["processed"] == len(list(FrameReader(jsonl))) < 2000
     assert frames["in"] == frames["processed"] + frames["in_flight"]
     assert len(json.loads((out / "masks.json").read_text())["frames"]) == frames["processed"]
+
+
+def test_networks_and_devices_that_cannot_be_had_are_told_in_one_line(tmp_path: Path) -> None:
+    out = tmp_path / "o"
+    for network in ("x", "=y", "segmenter="):
+        assert_refused(edgetwin("track", CLIP, "-o", out, "--network", network), "role=checkpoint")
+    refused = edgetwin("track", CLIP, "-o", out, "--network", "segmenter=a/b")
+    assert_refused(refused, "embedded", "fixed")
+    assert_refused(edgetwin("track", CLIP, "-o", out, "--device", "abacus"), "abacus")
+    assert not out.exists()
+
+
+def test_exporting_what_is_exported_or_no_size_is_refused(tmp_path: Path) -> None:
+    pytest.importorskip("torch", reason="exporting needs the [export] extra")
+    got = edgetwin("export", tmp_path / "b", "--models", "embedded")
+    assert_refused(got, "exported already")
+    assert_refused(edgetwin("export", tmp_path / "b", "--size", "large"), "1920x1080", "large")
+    assert not (tmp_path / "b").exists()
+
+
+def test_eval_commands_describe_themselves() -> None:
+    text = edgetwin("eval", "--help").stdout
+    for command in ("twinbench", "soak", "tracking"):
+        assert f"  {command} " in text
+        assert edgetwin("eval", command, "--help").returncode == 0
+
+
+@embedded
+def test_a_soak_is_told_in_tables_and_json(tmp_path: Path) -> None:
+    pytest.importorskip("mujoco", reason="rendering needs the [sim] extra")
+    out = tmp_path / "soak.json"
+    got = edgetwin("eval", "soak", "--frames", 40, "--no-loads", "--sprites", 12, "--cache",
+                   tmp_path / "cut", "-o", out)  # fmt: skip
+    if got.returncode == 1 and "OpenGL" in got.stderr:
+        pytest.skip("this machine has no libEGL to render with")
+    assert got.returncode in (0, 1), got.stderr  # forty frames are too few to judge memory
+    assert "Soak, 40 frames" in got.stdout
+    told = json.loads(out.read_text())
+    assert told["frames"] == told["counts"]["frames"] == 40
+    assert set(told["growth"]) == {"memory", "latency", "cpu"}

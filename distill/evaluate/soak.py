@@ -37,9 +37,10 @@ from ...twin.window import TwinWindow
 from .report import Table
 from .soak_scenes import Parade, Sighting, Sprites, load_sprites
 
-__all__ = ["LIMIT", "Identities", "Load", "SoakReport", "scaling", "soak"]
+__all__ = ["LIMIT", "LOADS", "Identities", "Load", "SoakReport", "scaling", "soak"]
 
 LIMIT = 0.05  # by how much memory and latency may grow
+LOADS = (1, 4, 8, 16)
 STORED_FRAMES = 2000  # kept in the store, so that its file stays bounded too
 _FORGET = 64  # true ids below the newest by so many have left for good
 Progress = Callable[[str, int, int | None], None]
@@ -208,7 +209,7 @@ def soak(
     pipelined: bool = False,
     window: bool = True,
     store: Path | None = None,
-    loads: tuple[int, ...] = (1, 4, 8, 16),
+    loads: tuple[int, ...] = LOADS,
     cache: Path | None = None,
     sprites: int = 100,
     progress: Progress | None = None,
