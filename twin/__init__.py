@@ -7,6 +7,7 @@ modules.
 from __future__ import annotations
 
 from .frame import Frame
+from .interop import to_supervision
 from .jsonl import FrameReader, FrameWriter, frame_from_json, read_frames, write_frames
 from .schema import (
     SCHEMA_VERSION,
@@ -53,6 +54,7 @@ __all__ = [
     "read_frames",
     "render_results",
     "run_plan",
+    "to_supervision",
     "validate_plan",
     "words_of",
     "write_frames",
