@@ -35,6 +35,7 @@ lint: $(TRAIN)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	@mkdir -p .types && ln -sfn .. .types/edgetwin
+	@$(BIN)/python tests/perception/tensorrt_stubs.py .types
 	MYPYPATH=.types $(BIN)/mypy -p edgetwin
 
 # Figures of this machine, written into README.
@@ -54,9 +55,12 @@ $(DEVICE): pyproject.toml | $(BIN)/python
 	@touch $@
 
 # torch first, by its exact version: where an index offers a CPU build under it, that is taken.
+# trackeval and timm without what they ask for: an OpenCV that replaces the headless one, and a
+# torchvision that replaces torch.
 $(TRAIN): pyproject.toml | $(BIN)/python
 	$(PIP) torch==2.13.0
 	$(PIP) --editable '.[export,sim,test]'
+	$(PIP) --no-deps 'trackeval>=1.3' 'timm>=1.0'
 	@ldconfig -p | grep -q libEGL.so.1 || { test "$$(id -u)" = 0 && command -v apt-get >/dev/null \
 	&& apt-get update -qq && apt-get install -y -qq libegl1 libgl1-mesa-dri; } \
 	|| echo "note: no libEGL here, so the simulator's tests will be skipped (apt-get install libegl1 libgl1-mesa-dri)"
