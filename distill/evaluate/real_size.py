@@ -3,7 +3,8 @@
 Both sides run the same random weights in the published configurations (SAM 2.1-tiny or EdgeTAM,
 OWLv2-base-patch16, Depth-Anything-V2-Small). *Straightforward* is what examples do: on every
 frame the detector with its texts, the image segmenter prompted with the boxes, and depth, by
-transformers, eager. *Ours* is the :class:`~edgetwin.perception.Perceiver`: a look and a depth
+transformers, eager; and, for masks that keep their identity, the same with transformers' own
+SAM 2 video session in place of the image segmenter. *Ours* is the :class:`~edgetwin.perception.Perceiver`: a look and a depth
 measurement every ``every`` frames, masks that follow in between, text embeddings cached, on
 ONNX Runtime (CPU) or torch (GPU).
 
@@ -20,20 +21,17 @@ from __future__ import annotations
 import json
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from statistics import median
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from ...perception.bundle import Bundle, load_bundle
 from ...perception.perceiver import Perceiver, PerceiverConfig
 from ...perception.tracker import TrackerConfig
 from ...twin.errors import InputError, ModelError
-from ...twin.frame import Frame
+from .real_size_plain import Straightforward
 from .real_size_script import FILM_HW, Film, ScriptedDetector, ScriptedSegmenter
 from .report import Table
 
@@ -62,12 +60,13 @@ def compare(
     variants: tuple[str, ...] = tuple(VARIANTS),
     threads: int | None = None,
     seed: int = 0,
+    session: bool = True,
     cache: Path | None = None,
 ) -> list[Table]:
     """Time both sides in one run and return two tables: frames per second, where time goes.
 
     ``reduced`` halves every network's picture (SAM 2 at 512, OWLv2 at 480, depth at 252) for
-    the CPU; ``memories`` is how many frames of memory attention reads; ``cache`` keeps the
+    the CPU; ``session`` also times the video session; ``memories`` is how many frames of memory attention reads; ``cache`` keeps the
     exported graphs for the next run (by default they are written anew, which takes minutes).
 
     Raises:
@@ -85,7 +84,9 @@ def compare(
         live: Any = load_bundle(sources, device=device, threads=threads)
         bundle = live if device != "cpu" else _exported(live, folder / f"{name}-onnx", threads)
         film = Film(objects, seed)
-        plain = _Straightforward(live, film.words)
+        plain = {"plain": Straightforward(live, film)}
+        if session:
+            plain["session"] = Straightforward(live, film, session=True)
         ours = {v: _Ours(bundle, film, v, every, memories) for v in variants}
         return _measure(plain, ours, film, rounds, every, _setting(bundle, reduced, segmenter))
 
@@ -149,84 +150,6 @@ def _setting(bundle: Bundle, reduced: bool, segmenter: str) -> str:
     return f"{size}: {', '.join(sides)} px; ours on {engine}, {bundle.device}"
 
 
-class _Straightforward:
-    """Everything on every frame, by transformers."""
-
-    stages = ("detector", "segmenter", "depth", "pictures")
-
-    def __init__(self, live: Any, words: tuple[str, ...]) -> None:
-        import torch
-
-        from ...perception.query_words import QueryTokenizer
-        from .real_size_models import image_segmenter
-
-        self._torch = torch
-        self._device = live.device
-        networks = live.networks
-        self._configs = {role: n.config for role, n in networks.items()}
-        self._detector = networks["detector"].model.to(self._device)
-        self._depth = networks["depth"].model.to(self._device)
-        self._segmenter = image_segmenter(networks["segmenter"].checkpoint).to(self._device)
-        tokens = QueryTokenizer(
-            networks["detector"].tokenizer, self._configs["detector"]["max_tokens"]
-        ).encode([f"a photo of a {word}" for word in words])
-        self._ids = torch.from_numpy(tokens).to(self._device)
-        self.spent = dict.fromkeys(self.stages, 0.0)
-        self.frames = 0
-
-    def frame(self, frame: Frame, boxes_n4: NDArray[np.float32]) -> None:
-        """Look at one frame."""
-        from ...perception.boxes import to_square
-        from ...perception.depth import DepthConfig, input_size
-        from ...perception.resample import resize
-
-        torch, image, configs = self._torch, frame.image_hw3, self._configs
-        height, width = image.shape[:2]
-        side = configs["segmenter"]["image_size"]
-        with self._timed("pictures"):
-            square = to_square(image, configs["detector"]["image_size"], 0.0, "gaussian")
-            wide = resize(image, (side, side), "bilinear")
-            deep_hw = input_size(height, width, DepthConfig.from_manifest(configs["depth"]))
-            deep = resize(image, deep_hw, "bicubic")
-            seen = [
-                self._tensor(pixels, configs[role])
-                for pixels, role in ((square, "detector"), (wide, "segmenter"), (deep, "depth"))
-            ]
-        scale = np.array([side / width, side / height] * 2, np.float32)
-        prompts = torch.from_numpy(boxes_n4 * scale)[None].to(self._device)
-        with torch.inference_mode():
-            with self._timed("detector"):
-                found = self._detector(pixel_values=seen[0], input_ids=self._ids)
-                found.logits.max(dim=-1).values.sigmoid().cpu()
-            with self._timed("segmenter"):
-                masks = self._segmenter(
-                    pixel_values=seen[1], input_boxes=prompts, multimask_output=False
-                ).pred_masks
-                _grown(torch, masks[0], height, width).gt(0).cpu()
-            with self._timed("depth"):
-                depth = self._depth(pixel_values=seen[2]).predicted_depth
-                _grown(torch, depth[None], height, width).cpu()
-        self.frames += 1
-
-    def _tensor(self, pixels: NDArray[Any], config: Mapping[str, Any]) -> Any:
-        from ...perception.detector import normalise
-
-        planes = normalise(pixels, config["mean"], config["std"])
-        return self._torch.from_numpy(planes).to(self._device)
-
-    @contextmanager
-    def _timed(self, stage: str) -> Iterator[None]:
-        start = time.perf_counter()
-        yield
-        self.spent[stage] += (time.perf_counter() - start) * 1000
-
-
-def _grown(torch: Any, maps: Any, height: int, width: int) -> Any:
-    return torch.nn.functional.interpolate(
-        maps, size=(height, width), mode="bilinear", align_corners=False
-    )
-
-
 class _Ours:
     """A perceiver of one variant over the endless film."""
 
@@ -246,7 +169,10 @@ class _Ours:
         self.perceiver = Perceiver(
             bundle, film.words, config=config, detector=detector, segmenter=segmenter
         )
-        self.round = every  # frames of one round: a whole period
+
+    def spent_ms(self) -> dict[str, float]:
+        """Return milliseconds per stage since the start."""
+        return {s: t.mean_ms * t.runs for s, t in self.perceiver.timings.items()}
 
     def frame(self) -> None:
         """Observe the next frame; the scripted objects must all be there."""
@@ -260,7 +186,7 @@ class _Ours:
 
 
 def _measure(
-    plain: _Straightforward,
+    plain: dict[str, Straightforward],
     ours: dict[str, _Ours],
     film: Film,
     rounds: int,
@@ -268,51 +194,48 @@ def _measure(
     setting: str,
 ) -> list[Table]:
     """Run rounds of all in turn; the first round of each is not counted."""
-    few = max(2, every // 4)  # frames of the straightforward side per round: all cost the same
+    few = max(2, every // 4)  # frames of a straightforward round: all of them cost the same
+    sides: dict[str, tuple[Straightforward | _Ours, int]] = {k: (p, few) for k, p in plain.items()}
+    sides |= {k: (o, every) for k, o in ours.items()}
+    for name, (side, frames) in sides.items():  # memories fill up, engines open
+        _run(side, every if name == "session" else frames)
+    before = {name: side.spent_ms() for name, (side, _) in sides.items()}
+    times: dict[str, list[_Clock]] = {name: [] for name in sides}
+    for _ in range(rounds):
+        for name, (side, frames) in sides.items():
+            times[name].append(_clock(side, frames))
+    shares = {
+        name: {
+            stage: (spent - before[name].get(stage, 0.0)) / (rounds * frames)
+            for stage, spent in side.spent_ms().items()
+        }
+        for name, (side, frames) in sides.items()
+    }
+    labels = {name: side.label for name, (side, _) in sides.items()}
+    return [_speeds(labels, times, film, every, rounds, setting), _stages(shares)]
 
-    def straightforward(number: int) -> None:
-        for k in range(few):
-            index = number * few + k
-            plain.frame(film.frame(index), film.boxes(index))
 
-    times: dict[str, list[_Clock]] = {name: [] for name in ("plain", *ours)}
-    straightforward(0)
-    for side in ours.values():
-        for _ in range(every):  # memories fill up, engines open
-            side.frame()
-    before = {name: _spent(side) for name, side in ours.items()}
-    plain.spent, plain.frames = dict.fromkeys(plain.stages, 0.0), 0
-    for number in range(rounds):
-        times["plain"].append(_clock(straightforward, number, few))
-        for name, side in ours.items():
-            times[name].append(_clock(_round, side, side.round))
-    speeds = _speeds(ours, times, film, every, rounds, setting)
-    return [speeds, _stages(plain, ours, before, rounds, every)]
-
-
-def _round(side: _Ours) -> None:
-    for _ in range(side.round):
+def _run(side: Straightforward | _Ours, frames: int) -> None:
+    for _ in range(frames):
         side.frame()
 
 
-def _clock(work: Callable[[Any], None], argument: Any, frames: int) -> _Clock:
+def _clock(side: Straightforward | _Ours, frames: int) -> _Clock:
     """Return milliseconds per frame by the wall's clock, and of the processor."""
     wall, cpu = time.perf_counter(), time.process_time()
-    work(argument)
+    _run(side, frames)
     spent = time.perf_counter() - wall, time.process_time() - cpu
     return 1000 * spent[0] / frames, 1000 * spent[1] / frames
 
 
 def _speeds(
-    ours: dict[str, _Ours],
+    labels: dict[str, str],
     times: dict[str, list[_Clock]],
     film: Film,
     every: int,
     rounds: int,
     setting: str,
 ) -> Table:
-    labels = {"plain": "straightforward, transformers, all on every frame"}
-    labels |= {name: side.label for name, side in ours.items()}
     middle = {name: tuple(median(c) for c in zip(*t, strict=True)) for name, t in times.items()}
     base = middle["plain"]
     rows = tuple(
@@ -332,34 +255,16 @@ def _speeds(
     )
 
 
-def _spent(side: _Ours) -> dict[str, float]:
-    """Milliseconds per stage since the start."""
-    return {s: t.mean_ms * t.runs for s, t in side.perceiver.timings.items()}
-
-
-def _stages(
-    plain: _Straightforward,
-    ours: dict[str, _Ours],
-    before: dict[str, dict[str, float]],
-    rounds: int,
-    every: int,
-) -> Table:
+def _stages(shares: dict[str, dict[str, float]]) -> Table:
     """Return milliseconds per frame by stage, per side."""
-    columns = ["straightforward", *ours]
-    shares: list[dict[str, float]] = [{k: v / plain.frames for k, v in plain.spent.items()}]
-    shares[0]["prepare"] = shares[0].pop("pictures")
-    for name, side in ours.items():
-        now = _spent(side)
-        frames = rounds * every
-        shares.append({s: (v - before[name].get(s, 0.0)) / frames for s, v in now.items()})
-    names = dict.fromkeys(s for share in reversed(shares) for s in share if s != "total")
-    rows = [
-        (stage, *(round(share[stage], 1) if stage in share else None for share in shares))
+    names = dict.fromkeys(s for share in shares.values() for s in share if s != "total")
+    rows = tuple(
+        (stage, *(round(share[stage], 1) if stage in share else None for share in shares.values()))
         for stage in names
-    ]
+    )
     note = (
-        "Straightforward: 'segmenter' holds its image encoder, 'prepare' all pre-processing. Ours: "
-        "'encoder' is SAM 2's image encoder, 'segmenter' prompts and memory attention, 'memory' the "
+        "transformers: 'segmenter' holds the image encoder, 'prepare' all pre-processing. Ours: "
+        "'encoder' is the image encoder, 'segmenter' prompts and memory attention, 'memory' the "
         "memory encoder; pre-processing is part of each network's stage."
     )
-    return Table("Where the time goes, ms per frame", ("stage", *columns), tuple(rows), (note,))
+    return Table("Where the time goes, ms per frame", ("stage", *shares), rows, (note,))

@@ -8,6 +8,8 @@ may be another. Importing this needs torch and transformers.
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -56,23 +58,27 @@ def build(role: str, segmenter: str, side: int, seed: int, folder: Path) -> None
         model = _depth(side)
     else:
         model = _sam2(side) if segmenter == "sam2.1-tiny" else _edgetam(side)
-    shows = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
-    try:
+    with _quiet():
         model.eval().save_pretrained(folder)
-    finally:
-        if shows:
-            logging.enable_progress_bar()
 
 
 def image_segmenter(checkpoint: Checkpoint) -> Any:
     """Load a video checkpoint's image model, as the straightforward way does."""
     name = _IMAGE_CLASSES[str(checkpoint.config["model_type"])]
-    shows = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
-    try:
+    with _quiet():
         return getattr(transformers, name).from_pretrained(checkpoint.folder).eval()
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """No progress bars, and no warning that a video checkpoint is loaded as an image model."""
+    shows, level = logging.is_progress_bar_enabled(), logging.get_verbosity()
+    logging.disable_progress_bar()
+    logging.set_verbosity_error()
+    try:
+        yield
     finally:
+        logging.set_verbosity(level)
         if shows:
             logging.enable_progress_bar()
 

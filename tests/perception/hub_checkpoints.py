@@ -119,7 +119,7 @@ def write_segmenter(folder: Path) -> None:
     from edgetwin.perception.graphs.segmenter import build_segmenter
 
     config = embedded_segmenter_config(
-        image_size=128, widths=(16, 32, 48, 64), fpn=64, mlp=64, blocks=(1, 1, 2, 1)
+        image_size=128, widths=(16, 32, 48, 64), fpn=128, mlp=64, blocks=(1, 1, 2, 1)
     )
     build_segmenter(config).eval().save_pretrained(folder)
     (folder / "preprocessor_config.json").write_text(json.dumps(sam2_preprocessor()))
