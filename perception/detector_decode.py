@@ -157,7 +157,9 @@ def decode(
     kept = suppress(boxes, scores, nouns.argmax(axis=1), iou=config.nms_iou, inside=config.inside)
     if config.vote_iou > 0:
         kept, weights = _votes(boxes, scores, kept, config)
-        nouns, colors, boxes = weights @ nouns, weights @ colors, weights @ boxes
+        nouns, colors = weights @ nouns, weights @ colors
+        # Rounded weights may sum to a little over one: a mean lies among what it is of.
+        boxes = np.clip(weights @ boxes, boxes.min(axis=0), boxes.max(axis=0))
         pairs, scores = np.einsum("kp,pnc->knc", weights, pairs), scores[kept]
         # Boxes of one object drift together when they are averaged: look once more.
         best = nouns.argmax(axis=1)
