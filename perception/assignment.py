@@ -17,12 +17,15 @@ __all__ = ["assign"]
 F64 = NDArray[np.float64]
 
 
-def assign(cost_nm: NDArray[np.floating], max_cost: float = np.inf) -> list[tuple[int, int]]:
+def assign(
+    cost_nm: NDArray[np.floating], max_cost: float = np.inf, *, most: bool = True
+) -> list[tuple[int, int]]:
     """Match rows to columns one to one at the least total cost.
 
     ``cost_nm`` is (N, M); infinity, or more than ``max_cost``, forbids a pair. Of all
-    assignments with the most pairs, the cheapest is taken. Returns (row, column) pairs by
-    rising row.
+    assignments with the most pairs, the cheapest is taken; with ``most`` False, a row left
+    without a column counts as ``max_cost``, so that one good pair is not given up for two poor
+    ones. Returns (row, column) pairs by rising row.
 
     Raises:
         InputError: if the costs are not a matrix, or hold NaN or minus infinity.
@@ -38,7 +41,8 @@ def assign(cost_nm: NDArray[np.floating], max_cost: float = np.inf) -> list[tupl
     finite = np.isfinite(cost) & (cost <= max_cost)
     # A forbidden pair costs more than any set of allowed ones, so it is used last of all.
     span = float(np.abs(cost[finite]).sum()) if finite.any() else 0.0
-    padded = np.where(finite, cost, 2.0 * span + 1.0)
+    unused = 2.0 * span + 1.0 if most or np.isinf(max_cost) else max_cost
+    padded = np.where(finite, cost, unused)
     flipped = cost.shape[0] > cost.shape[1]
     columns = _augment(padded.T if flipped else padded)
     pairs = [(int(c), r) if flipped else (r, int(c)) for r, c in enumerate(columns)]

@@ -18,8 +18,9 @@ from .tracks import Crop, Track
 
 __all__ = ["Look", "Sighting", "going_out", "hidden_cost", "visible_cost", "visible_costs"]
 
-MAX_AGAINST = 0.9
-MAX_UNLIKE = 0.2
+
+_SURE_OF_NOUN = 0.9  # votes and score together that no misreading explains
+_SAME_LOOKS = 0.2  # unlikeness of what is surely the same
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,9 +141,10 @@ def visible_cost(track: Track, look: Look, j: int) -> float:
     crop, sighting = look.crops[j], look.sightings.get(track.id)
     if overlap > 0 and track.crop is not None and crop is not None:
         overlap = max(0.5 * overlap, track.crop.iou(crop, (float(shift[0]), float(shift[1]))))
-    if sighting is not None and crop is not None:
-        overlap = max(overlap, sighting.crop.iou(crop))
     gap = float(np.hypot(*(look.centroids[j] - track.centroid - shift)))
+    if sighting is not None and crop is not None:
+        there = np.array(look.centroids[j]) - sighting.crop.centroid
+        overlap, gap = max(overlap, sighting.crop.iou(crop)), min(gap, float(np.hypot(*there)))
     reach = _reach(track, look)
     if overlap < 0.1 and gap > reach:
         return float("inf")
@@ -220,7 +222,7 @@ def _other_noun(track: Track, look: Look, j: int) -> bool:
     against = (1.0 - share) * float(look.found.label_scores_n[j])
     told = look.found.colors[j] is not None and bool(track.colors.weights)
     unlike = look.unlike(track, j)
-    return against > MAX_AGAINST or not told or unlike is None or unlike > MAX_UNLIKE
+    return against > _SURE_OF_NOUN or not told or unlike is None or unlike > _SAME_LOOKS
 
 
 def _size_cost(area: float, track: Track) -> float:

@@ -1,16 +1,17 @@
 """Identities over time: matches what each frame shows to the objects already known.
 
 Three rounds of minimum-cost assignment per look of the detector (after ByteTrack's order of
-rounds, arXiv 2110.06864, with shape and name in the cost): visible objects, then hidden ones
-by name and place, then candidates that were seen once. Every memory is bounded. Not covered:
-appearance embeddings; two objects of the same noun and colour that hide together may swap.
+rounds, arXiv 2110.06864, with shape, name and appearance in the cost): visible objects, then
+hidden ones, then candidates that were seen once. Where the caller gives the masks that SAM 2's
+memory found, they count as places too; objects that the detector overlooks stay visible by
+them, and hidden ones come back. At last split and doubled ids are mended (:mod:`.mending`).
+Every memory is bounded. Not covered: two objects alike in name and looks that hide behind one
+thing and come out elsewhere may swap.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,63 +20,12 @@ from ..twin.errors import InputError
 from .assignment import assign
 from .boxes import intersections
 from .matching import Look, Sighting, going_out, hidden_cost, visible_costs
+from .mending import doubles, reunion_cost
 from .records import Detections, Masks
+from .tracker_config import FollowedMasks, TrackerConfig, TrackerCounts
 from .tracks import Crop, Track
 
-__all__ = ["Tracker", "TrackerConfig", "TrackerCounts"]
-
-
-class FollowedMasks(Protocol):
-    """Masks from memory: ``SegmentedMasks`` of the segmenter."""
-
-    masks_nhw: NDArray[np.bool_]
-    scores_n: NDArray[np.float32]
-    object_logits_n: NDArray[np.float32]
-
-    def __len__(self) -> int: ...
-
-
-@dataclass(frozen=True, slots=True)
-class TrackerConfig:
-    """Thresholds of the tracker; tuned on validation worlds.
-
-    Scores are the detector's; times are seconds; fractions are of the frame's diagonal.
-    """
-
-    start_score: float = 0.4  # a detection above this may begin a new object
-    first_score: float = 0.5  # at the stream's start, which asks for no confirmation
-    settle_s: float = 0.3  # how long the start lasts: what it overlooks would seem to appear
-    sure_score: float = 0.6  # a young object above this is hidden, not doubted, when missed
-    max_cost: float = 0.85  # of a visible object's match
-    hidden_max_cost: float = 0.6  # of a hidden object's match
-    confirmations: int = 2
-    memory_score: float = 0.5  # below this a mask from memory shows nothing
-    hold_looks: int = 24  # looks in a row that memory alone may keep an object visible
-    revivals: int = 2  # looks in a row at which memory must see a hidden object again
-    coast_looks: int = 3  # looks in a row that a mask alone may keep an object visible
-    candidate_age_s: float = 1.0  # a candidate not seen again for so long is forgotten
-    occluded_s: float = 3.0  # a hidden object counts as left after this
-    remember_s: float = 10.0  # an object that left is recognised for so long
-    reach: float = 0.35  # how far a hidden object may reappear from where it hid
-    duplicate_overlap: float = 0.75  # shared part of the smaller mask of two equal names
-    max_tracks: int = 64  # confirmed and candidates together: bounds every frame's work
-    max_left: int = 64
-
-    def __post_init__(self) -> None:
-        if self.max_tracks < 1 or self.max_left < 1 or self.confirmations < 1:
-            raise InputError(f"expected max_tracks, max_left, confirmations >= 1, got {self}")
-
-
-@dataclass(slots=True)
-class TrackerCounts:
-    """How often something happened since the start."""
-
-    created: int = 0
-    dropped_full: int = 0  # detections that found no room among max_tracks
-    suppressed: int = 0  # candidates that were never confirmed, and young tracks given up
-    duplicates: int = 0  # detections of an object already there under the same name
-    reidentified: int = 0  # hidden or left objects that a detection showed again
-    revived: int = 0  # hidden objects that memory showed again
+__all__ = ["FollowedMasks", "Tracker", "TrackerConfig", "TrackerCounts"]
 
 
 class Tracker:
@@ -171,7 +121,8 @@ class Tracker:
         self._begin(look, taken)
         held = self._hold(look, taken)
         self._miss(look, taken, held)
-        self._promote()
+        self._promote(look)
+        self._mend(look)
         if self._start_s is None:
             self._start_s = timestamp_s
         return tuple(taken[j].id if j in taken else 0 for j in range(len(found)))
@@ -255,7 +206,7 @@ class Tracker:
     def _match(self, tracks: list[Track], look: Look, taken: dict[int, Track]) -> None:
         rows = [j for j in range(len(look)) if j not in taken]
         cost = visible_costs(tracks, look, rows)
-        for i, k in assign(cost, self.config.max_cost):
+        for i, k in assign(cost, self.config.max_cost, most=False):
             look.give(rows[k], tracks[i])
             taken[rows[k]] = tracks[i]
 
@@ -270,7 +221,7 @@ class Tracker:
             cost = np.array(
                 [[hidden_cost(t, look, j, self.config.reach) for j in rows] for t in pool]
             ).reshape(len(pool), len(rows))
-            for i, k in assign(cost, self.config.hidden_max_cost):
+            for i, k in assign(cost, self.config.hidden_max_cost, most=False):
                 track = pool[i]
                 look.give(rows[k], track)
                 taken[rows[k]] = track
@@ -388,13 +339,40 @@ class Tracker:
         self.counts.suppressed += len(self._candidates) - len(fresh)
         self._candidates = fresh
 
-    def _promote(self) -> None:
-        for track in [c for c in self._candidates if c.hits >= c.needed]:
-            self._candidates.remove(track)
+    def _promote(self, look: Look) -> None:
+        ready = [c for c in self._candidates if c.hits >= c.needed]
+        self._candidates = [c for c in self._candidates if c.hits < c.needed]
+        for track in ready:
             track.id = self._next_id
             self._next_id += 1
             self.counts.created += 1
             self._tracks.append(track)
+
+    def _mend(self, look: Look) -> None:
+        """Give young objects back the id of the hidden one that they are; part doubles."""
+        young = [
+            t
+            for t in self.visible()
+            if look.timestamp_s - t.first_seen <= self.config.mend_s and t.first_seen > 0
+        ]
+        hidden = [t for t in self._tracks if t.state != "visible"] + self._left
+        reach = self.config.reach * look.diagonal
+        cost = np.array([[reunion_cost(h, y, reach) for y in young] for h in hidden])
+        for i, k in assign(cost.reshape(len(hidden), len(young)), self.config.mend_max_cost):
+            self._tracks.remove(young[k])
+            if hidden[i] in self._left:
+                self._left.remove(hidden[i])
+                self._tracks.append(hidden[i])
+            hidden[i].absorb(young[k])
+            young[k].id = hidden[i].id  # what this look returns
+            self.counts.split += 1
+        double = doubles(self.visible())
+        for track in self.visible():
+            track.doubled = track.doubled + 1 if track in double else 0
+            if track.doubled >= self.config.double_looks:
+                self.counts.merged += 1
+                track.doubled = 0
+                self._hide(track, look.timestamp_s, look.size_hw)
 
     # ---- hiding and leaving
 

@@ -188,3 +188,15 @@ class Track:
         elif self.area >= _WHOLE * self.full_area:
             mixed = (1.0 - _RENEW) * self.appearance + _RENEW * vector
             self.appearance = (mixed / max(float(np.linalg.norm(mixed)), 1e-9)).astype(np.float32)
+
+    def absorb(self, other: Track) -> None:
+        """Go on as another track that turned out to be the same object, under the own id."""
+        for name in ("box_xyxy", "centroid", "area", "crop", "velocity", "state", "last_seen"):
+            setattr(self, name, getattr(other, name))
+        self.full_area = max(self.full_area, other.full_area)
+        self.hits, self.looks = self.hits + other.hits, self.looks + other.looks
+        self.misses, self.held, self.back, self.doubled = other.misses, 0, 0, 0
+        self.score = other.score
+        for own, votes in ((self.labels, other.labels), (self.colors, other.colors)):
+            for word, weight in votes.weights.items():
+                own.add(word, weight)

@@ -30,7 +30,7 @@ from .tracking_rivals import IouTracker, PromptedOnce, SharedSegmenter, TrueBoxe
 from .tracking_scores import Seen, TrackingScores, seen_of
 from .tracking_worlds import HIDING_SEEDS, Clip, bench_clip, hiding_clip
 
-__all__ = ["CLIPS", "SETTINGS", "Clips", "Setting", "evaluate_tracking"]
+__all__ = ["CLIPS", "SETTINGS", "TRACKERS", "Clips", "Setting", "evaluate_tracking"]
 
 Clips = Literal["bench", "hiding"]
 Setting = Literal["boxes", "unnamed", "detector"]
@@ -42,6 +42,8 @@ _NAMES: dict[Setting, str] = {
     "unnamed": "true boxes, no names",
     "detector": "own detector",
 }
+OURS, PER_FRAME, ONCE = "EdgeTwin", "per-frame detection + IoU", "SAM 2 prompted once"
+TRACKERS = (OURS, PER_FRAME, ONCE)
 COLUMNS = ("tracker", "HOTA", "DetA", "AssA", "IDF1", "id switches", "id kept", "ms a frame")
 
 
@@ -53,24 +55,27 @@ def evaluate_tracking(
     clips: Sequence[Clips] = CLIPS,
     settings: Sequence[Setting] = DEFAULT_SETTINGS,
     limit: int | None = None,
+    trackers: Sequence[str] | None = None,
     fps: float = 8.0,
     cache: Path = Path("runs/twinbench"),
     config: PerceiverConfig | None = None,
 ) -> list[Table]:
     """Score three trackers on TwinBench's worlds and on worlds of hiding and coming back.
 
-    ``limit`` keeps the first clips of each kind only; ``fps`` is that of the hiding clips;
+    ``limit`` keeps the first clips of each kind only; ``trackers`` (out of ``TRACKERS``) the
+    quicker ones, since SAM 2 prompted once takes most of the time; ``fps`` is that of the hiding clips;
     ``config`` is our perceiver's. Rendered clips are kept under ``cache``.
 
     Raises:
         InputError: if a setting or a kind of clips is unknown or ``limit`` is not positive.
         EdgeTwinError: if TrackEval is not installed.
     """
-    unknown = set(settings) - set(SETTINGS) | set(clips) - set(CLIPS)
+    chosen = TRACKERS if trackers is None else tuple(trackers)
+    unknown = {*settings} - {*SETTINGS} | {*clips} - {*CLIPS} | {*chosen} - {*TRACKERS}
     if unknown or (limit is not None and limit < 1) or fps <= 0:
         raise InputError(
-            f"expected settings out of {SETTINGS}, clips out of {CLIPS}, a positive limit and "
-            f"fps, got {sorted(unknown)}, {limit} and {fps}"
+            f"expected settings out of {SETTINGS}, clips out of {CLIPS}, trackers out of "
+            f"{TRACKERS}, a positive limit and fps, got {sorted(unknown)}, {limit} and {fps}"
         )
     bundle = load_bundle(models)
     tables = []
@@ -83,7 +88,7 @@ def evaluate_tracking(
             seeds = list(HIDING_SEEDS)[:limit]
             where = f"{len(seeds)} hiding worlds at {fps:g} frames/s"
             shown = (hiding_clip(seed, cache, fps) for seed in track(seeds, "hiding"))
-        scores = score_trackers(bundle, shown, settings, config)
+        scores = score_trackers(bundle, shown, settings, config, chosen)
         tables += [_table(s, scores[s], f"{where}, {models} set") for s in settings]
     return tables
 
@@ -116,8 +121,6 @@ class _Flat:
         return np.ones(image_hw3.shape[:2], np.float32)
 
 
-OURS, PER_FRAME, ONCE = "EdgeTwin", "per-frame detection + IoU", "SAM 2 prompted once"
-TRACKERS = (OURS, PER_FRAME, ONCE)
 Result = dict[str, tuple[TrackingScores, list[float]]]
 
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from ...perception.assignment import assign
 from ...perception.perceiver import DetectorLike
 from ...perception.records import Detections
-from ...perception.repeats import RepeatLimits, shared_parts
+from ...perception.repeats import distinct_rows
 from ...perception.segmenter import ImageFeatures, SegmentedMasks, Segmenter
 from ...twin.schema import FrameTwin
 from .tracking_scores import Seen, mask_iou
@@ -120,10 +120,4 @@ def _detected(segmenter: Segmenter, detector: Any, image_hw3: NDArray[np.uint8])
     """Masks of the detections whose mask is good and that repeat no surer one."""
     found: Detections = detector.detect(image_hw3)
     masks = segmenter.from_boxes(segmenter.encode(image_hw3), found.boxes_xyxy_n4)
-    good = masks.masks_nhw.any(axis=(1, 2)) & (masks.scores_n >= MIN_SCORE)
-    shared, limits = shared_parts(found, masks), RepeatLimits()
-    kept: list[int] = []
-    for i in np.argsort(-found.scores_n, kind="stable").tolist():
-        if good[i] and not any(shared[i, k] > limits.of(found, i, k) for k in kept):
-            kept.append(i)
-    return masks.take(sorted(kept))
+    return masks.take(distinct_rows(found, masks, least_score=MIN_SCORE))

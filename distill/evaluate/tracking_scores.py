@@ -7,6 +7,7 @@ count nor hurt. Not covered: labels; every object is of one class.
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -47,7 +48,8 @@ def mask_iou(a_nhw: NDArray[np.bool_], b_mhw: NDArray[np.bool_]) -> NDArray[np.f
     b = b_mhw.reshape(len(b_mhw), -1).astype(np.float32)
     shared = (a @ b.T).astype(np.float64)
     union = a.sum(1)[:, None] + b.sum(1)[None] - shared
-    return shared / np.maximum(union, 1.0)
+    iou: NDArray[np.float64] = shared / np.maximum(union, 1.0)
+    return iou
 
 
 @dataclass
@@ -106,14 +108,18 @@ class TrackingScores:
 
 def _metrics() -> dict[str, Any]:
     try:
-        from trackeval.metrics import CLEAR, HOTA, Identity
+        metrics: Any = importlib.import_module("trackeval.metrics")
     except ImportError as error:
         raise EdgeTwinError(
             "expected TrackEval for the scores of tracking, which is not installed: "
             "pip install --no-deps trackeval tabulate"
         ) from error
     quiet = {"PRINT_CONFIG": False, "THRESHOLD": MIN_IOU}
-    return {"HOTA": HOTA(), "Identity": Identity(quiet), "CLEAR": CLEAR(quiet)}
+    return {
+        "HOTA": metrics.HOTA(),
+        "Identity": metrics.Identity(quiet),
+        "CLEAR": metrics.CLEAR(quiet),
+    }
 
 
 # ---- one window

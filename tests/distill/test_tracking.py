@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import builtins
+import sys
 from itertools import pairwise
 from typing import Any
 
@@ -126,14 +126,7 @@ def test_what_was_never_seen_cannot_come_back() -> None:
 
 
 def test_missing_trackeval_says_which_line_installs_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    real = builtins.__import__
-
-    def without(name: str, *args: Any, **kwargs: Any) -> Any:
-        if name.startswith("trackeval"):
-            raise ImportError(name)
-        return real(name, *args, **kwargs)
-
-    monkeypatch.setattr(builtins, "__import__", without)
+    monkeypatch.setitem(sys.modules, "trackeval.metrics", None)
     with pytest.raises(EdgeTwinError, match="pip install --no-deps trackeval tabulate"):
         TrackingScores().add([frame(0, thing(1, 5))], [{}])
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import pytest
 from scipy.optimize import linear_sum_assignment
 
 from edgetwin.perception.assignment import assign
+from edgetwin.perception.matching import Look
 from edgetwin.perception.records import Detections, Masks
 from edgetwin.perception.tracker import Tracker, TrackerConfig
 from edgetwin.perception.tracks import Crop, Votes
@@ -52,6 +55,15 @@ def masks_of(*masks: np.ndarray, score: float = 0.9) -> Masks:
 def test_assign_by_hand() -> None:
     # Greedy would take 0-0 (1) and pay 9; the best total is 2 + 2 = 4.
     assert assign(np.array([[1.0, 2.0], [2.0, 9.0]])) == [(0, 1), (1, 0)]
+
+
+def test_assign_keeps_a_good_pair_rather_than_two_poor_ones() -> None:
+    """One object hid and one came: a chain of shifted pairs would be one pair more."""
+    cost = np.array([[0.1, 0.8], [0.8, np.inf]])
+    assert assign(cost, 0.85) == [(0, 1), (1, 0)]
+    assert assign(cost, 0.85, most=False) == [(0, 0)]
+    assert assign(np.array([[0.1, 0.8], [0.3, np.inf]]), 0.85, most=False) == [(0, 0)]
+    assert assign(np.array([[0.6, 0.7], [0.3, np.inf]]), 0.85, most=False) == [(0, 1), (1, 0)]
 
 
 def test_assign_leaves_out_what_is_forbidden_or_too_dear() -> None:
@@ -335,6 +347,165 @@ def test_mask_of_the_cover_does_not_keep_the_covered_object() -> None:
     assert tracker.get(1).state == "occluded"
 
 
+# ---- memory and appearance
+
+
+@dataclass
+class Remembered:
+    """What the segmenter's memory gives."""
+
+    masks_nhw: np.ndarray
+    scores_n: np.ndarray
+    object_logits_n: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.masks_nhw)
+
+
+def remembered(*masks: np.ndarray, score: float = 0.9, logit: float = 5.0) -> Remembered:
+    n = len(masks)
+    return Remembered(np.stack(masks), np.full(n, score), np.full(n, logit))
+
+
+def test_memory_finds_what_went_too_far() -> None:
+    """A mug three of its sides away is another one, unless memory shows that it went there."""
+    for by_memory, ids in ((True, (1,)), (False, (0,))):
+        tracker = Tracker(TrackerConfig(settle_s=0.0))
+        for k in range(3):
+            tracker.update(look(mug(60, 60)), masks_of(square(40, 40, 40)), k * 0.1, SIZE)
+        there = masks_of(square(160, 40, 40))
+        followed = ([1, 77], remembered(*[square(162, 40, 40)] * 2)) if by_memory else None
+        assert tracker.update(look(mug(180, 60)), there, 0.3, SIZE, followed=followed) == ids
+
+
+def test_memory_keeps_an_overlooked_object_visible_for_so_many_looks() -> None:
+    tracker = Tracker(TrackerConfig(hold_looks=2))
+    still = square(40, 40, 40)
+    for k in range(6):
+        tracker.update(look(mug(60, 60)), masks_of(still), k * 0.1, SIZE)
+    for k, visible in enumerate((True, True, False)):
+        followed = ([1], remembered(still))
+        tracker.update(look(), Masks.empty(*SIZE), 0.6 + 0.1 * k, SIZE, followed=followed)
+        assert (tracker.get(1).state == "visible") is visible
+
+
+@pytest.mark.parametrize("followed", [remembered(square(40, 40, 40), logit=-1.0),
+                                      remembered(square(40, 40, 40), score=0.2),
+                                      remembered(square(0, 0, 0))])  # fmt: skip
+def test_memory_that_shows_nothing_hides_the_object_and_keeps_its_id(followed: Remembered) -> None:
+    tracker = Tracker()
+    for k in range(6):
+        tracker.update(look(mug(60, 60)), masks_of(square(40, 40, 40)), k * 0.1, SIZE)
+    tracker.update(look(), Masks.empty(*SIZE), 0.6, SIZE, followed=([1], followed))
+    assert tracker.get(1).state == "occluded"
+    back = tracker.update(look(mug(62, 60)), masks_of(square(42, 40, 40)), 0.7, SIZE)
+    assert back == (1,)
+
+
+def test_memory_revives_a_hidden_object_before_the_detector_does() -> None:
+    tracker = Tracker(TrackerConfig(revivals=2))
+    for k in range(6):
+        tracker.update(look(mug(60, 60)), masks_of(square(40, 40, 40)), k * 0.1, SIZE)
+    nothing = Masks.empty(*SIZE)
+    tracker.update(look(), nothing, 0.6, SIZE)
+    for t, state in ((0.7, "occluded"), (0.8, "visible")):
+        tracker.update(look(), nothing, t, SIZE, followed=([1], remembered(square(60, 40, 40))))
+        assert tracker.get(1).state == state
+    assert tracker.counts.revived == 1
+    assert tracker.get(1).centroid == pytest.approx([80, 60])
+
+
+def test_memory_on_the_cover_does_not_revive() -> None:
+    tracker = Tracker()
+    both = look(mug(60, 60), bowl(180, 180))
+    tracker.update(both, masks_of(square(40, 40, 40), square(150, 150, 60)), 0.0, SIZE)
+    for k in range(1, 6):  # the bowl stands where memory says the mug is
+        rows, mask = look(bowl(180, 180)), masks_of(square(150, 150, 60))
+        followed = ([1], remembered(square(150, 150, 50)))
+        tracker.update(rows, mask, k * 0.1, SIZE, followed=followed)
+    assert tracker.get(1).state == "occluded"
+
+
+def vectors(*angles: float) -> np.ndarray:
+    """Unit vectors at angles in degrees; 30 degrees apart is surely another object."""
+    a = np.radians(angles)
+    return np.stack([np.cos(a), np.sin(a)], axis=1).astype(np.float32)
+
+
+def test_appearance_tells_two_hidden_mugs_apart() -> None:
+    tracker = Tracker()
+    both = look(mug(60, 120), mug(110, 120))
+    for k in range(3):
+        tracker.update(both, None, k * 0.1, SIZE, appearance_nd=vectors(0, 30))
+    tracker.update(look(), None, 0.3, SIZE)
+    came = look(mug(82, 122), mug(88, 118))  # from behind one thing, in the other order
+    assert tracker.update(came, None, 0.4, SIZE, appearance_nd=vectors(30, 0)) == (2, 1)
+
+
+def test_misread_noun_of_a_covered_object_costs_no_id_if_it_looks_the_same() -> None:
+    for angle, ids in ((2.0, (1,)), (30.0, (0,))):
+        tracker = Tracker(TrackerConfig(settle_s=0.0))
+        for k in range(4):
+            tracker.update(look(mug(60, 120)), None, k * 0.1, SIZE, appearance_nd=vectors(0))
+        tracker.update(look(), None, 0.4, SIZE)
+        glass = Detections(
+            np.array([box(110, 120)], np.float32), np.array([0.9], np.float32), ("glass",),
+            ("red",), np.array([0.6], np.float32), np.array([0.9], np.float32),
+        )  # fmt: skip
+        assert tracker.update(glass, None, 0.5, SIZE, appearance_nd=vectors(angle)) == ids
+
+
+def test_new_object_that_turns_out_to_be_a_hidden_one_gets_its_id() -> None:
+    tracker = Tracker(TrackerConfig(settle_s=0.0))
+    red = {"appearance_nd": vectors(0)}
+    for k in range(4):
+        tracker.update(look(mug(60, 120)), None, k * 0.1, SIZE, **red)
+    tracker.update(look(), None, 0.4, SIZE)
+    misread, right = look((box(110, 120), "pan", "red", 0.99)), look(mug(110, 120))
+    assert tracker.update(misread, None, 0.5, SIZE, **red) == (0,)
+    assert tracker.update(misread, None, 0.6, SIZE, **red) == (2,)
+    for t in (0.7, 0.8):
+        assert tracker.update(right, None, t, SIZE, **red) == (2,)
+    assert tracker.update(right, None, 0.9, SIZE, **red) == (1,)  # most of its votes by now
+    assert tracker.counts.split == 1
+    assert tracker.counts.reidentified == 0
+    assert [t.id for t in tracker.reported()] == [1]
+
+
+def test_of_two_objects_on_one_mask_one_hides() -> None:
+    tracker = Tracker(TrackerConfig(double_looks=3))
+    far, near = square(40, 40, 40), square(43, 40, 40)
+    both = look(mug(60, 60), bowl(180, 180))
+    tracker.update(both, masks_of(far, square(160, 160, 40)), 0.0, SIZE)
+    for k in range(1, 5):  # memory drags the bowl onto the mug, a fifth of its way at a time
+        tracker._tracks[1].crop = Crop.of(near)
+        tracker._tracks[1].state = "visible"
+        tracker._mend(Look(look(), Masks.empty(*SIZE), k * 0.1, SIZE))
+        assert (tracker.get(2).state == "visible") is (k < 3)
+        if k == 3:
+            break
+    assert tracker.counts.merged == 1
+    assert tracker.get(1).state == "visible"
+
+
+def test_contested_are_hidden_objects_and_those_that_touch() -> None:
+    tracker = Tracker()
+    rows = look(mug(60, 60), mug(90, 60), bowl(180, 180), mug(30, 220))
+    tracker.update(rows, None, 0.0, SIZE)
+    assert tracker.contested(0.1) == (1, 2)
+    tracker.update(rows.take([0, 1, 2]), None, 0.1, SIZE)
+    assert tracker.contested(0.2) == (1, 2, 4)
+    assert Tracker().contested(0.0) == ()
+
+
+def test_pending_counts_candidates() -> None:
+    tracker = Tracker(TrackerConfig(settle_s=0.0, first_score=0.5))
+    tracker.update(look(mug(60, 60)), None, 0.0, SIZE)
+    assert tracker.pending == 0
+    tracker.update(look(mug(60, 60), bowl(180, 180)), None, 0.1, SIZE)
+    assert tracker.pending == 1
+
+
 # ---- bounds and errors
 
 
@@ -367,5 +538,9 @@ def test_time_may_not_run_backwards_and_columns_must_fit() -> None:
         tracker.update(look(), None, 0.5, SIZE)
     with pytest.raises(InputError, match="expected 1 masks"):
         tracker.update(look(mug(60, 60)), Masks.empty(*SIZE), 1.1, SIZE)
+    with pytest.raises(InputError, match="expected 1 vectors"):
+        tracker.update(look(mug(60, 60)), None, 1.1, SIZE, appearance_nd=vectors())
+    with pytest.raises(InputError, match="expected 2 followed masks"):
+        tracker.update(look(), None, 1.1, SIZE, followed=([1, 2], remembered(square(0, 0, 9))))
     with pytest.raises(InputError, match="id of a track, got 9"):
         tracker.follow([9], masks_of(square(0, 0, 9)), 1.2, SIZE)
