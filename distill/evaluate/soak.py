@@ -29,9 +29,10 @@ from ...perception.assignment import assign
 from ...perception.boxes import box_iou
 from ...perception.bundle import load_bundle
 from ...perception.perceiver import Perceiver, PerceiverConfig
+from ...twin import mask as rle
 from ...twin.errors import InputError
 from ...twin.frame import Frame
-from ...twin.schema import FrameTwin
+from ...twin.schema import FrameTwin, ObjectTwin
 from ...twin.store import TwinStore
 from ...twin.window import TwinWindow
 from .report import Table
@@ -52,8 +53,8 @@ class Identities:
 
     Attributes:
         true: true objects in view, summed over frames.
-        matched: those that a perceived box of IoU 0.5 or more showed.
-        extra: perceived boxes that showed none.
+        matched: those that a perceived mask of IoU 0.5 or more showed.
+        extra: perceived masks that showed none.
         switches: how often a true object was shown under another id than before.
         objects: true objects that were ever shown.
         changed: those of them that had more than one id.
@@ -71,10 +72,8 @@ class Identities:
     def add(self, seen: list[Sighting], twin: FrameTwin) -> None:
         """Take the next frame."""
         shown = [o for o in twin.objects.values() if o.state == "visible"]
-        true = np.array([s.box_xyxy for s in seen], np.float32).reshape(-1, 4)
-        given = np.array([o.box_xyxy for o in shown], np.float32).reshape(-1, 4)
-        iou = box_iou(true, given)
-        pairs = assign(np.where(iou >= 0.5, -iou, np.inf).astype(np.float64))
+        iou = _mask_iou(seen, shown)
+        pairs = assign(np.where(iou >= 0.5, -iou, np.inf))
         self.true += len(seen)
         self.matched += len(pairs)
         self.extra += len(shown) - len(pairs)
@@ -101,6 +100,24 @@ class Identities:
             "recall": round(self.matched / max(1, self.true), 4),
             "extra_per_true": round(self.extra / max(1, self.true), 4),
         }
+
+
+def _mask_iou(seen: list[Sighting], shown: list[ObjectTwin]) -> NDArray[np.float64]:
+    """Return (seen, shown) overlaps; 0 where not even the boxes touch."""
+    true = np.array([s.box_xyxy for s in seen], np.float32).reshape(-1, 4)
+    given = np.array([o.box_xyxy for o in shown], np.float32).reshape(-1, 4)
+    iou = np.zeros((len(seen), len(shown)))
+    touching = box_iou(true, given) > 0.1
+    for column in np.flatnonzero(touching.any(axis=0)).tolist():
+        code = shown[column].mask
+        if code is None:
+            continue
+        mask_hw = rle.decode(code)
+        for row in np.flatnonzero(touching[:, column]).tolist():
+            both = np.count_nonzero(mask_hw & seen[row].mask_hw)
+            either = np.count_nonzero(mask_hw | seen[row].mask_hw)
+            iou[row, column] = both / either
+    return iou
 
 
 @dataclass(frozen=True)

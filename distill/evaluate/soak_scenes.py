@@ -59,14 +59,18 @@ class Sprites:
     all: tuple[Sprite, ...]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Sighting:
-    """One object that can be seen in a frame: true id, words, box of what is in view."""
+    """One object that can be seen in a frame: true id, words, box and mask of what is in view.
+
+    ``mask_hw`` has the size of the frame.
+    """
 
     id: int
     label: str
     color: str
     box_xyxy: tuple[float, float, float, float]
+    mask_hw: NDArray[np.bool_]
 
 
 def load_sprites(cache: Path | None = None, count: int = 100) -> Sprites:
@@ -292,4 +296,4 @@ def _sighting(owner: NDArray[np.uint16], actor: _Actor, number: int) -> Sighting
         return None
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     box = float(columns[0]), float(rows[0]), float(columns[-1] + 1), float(rows[-1] + 1)
-    return Sighting(actor.id, actor.sprite.label, actor.sprite.color, box)
+    return Sighting(actor.id, actor.sprite.label, actor.sprite.color, box, mask)
