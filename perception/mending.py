@@ -26,7 +26,8 @@ def doubles(visible: Sequence[Track]) -> list[Track]:
         for b in visible[:i]:
             if a.crop is None or b.crop is None or a in doubled or b in doubled:
                 continue
-            if a.crop.iou(b.crop) > _SAME:
+            shared = a.crop.shared(b.crop)
+            if shared and shared > _SAME * (a.area + b.area - shared):
                 doubled.append(min(a, b, key=lambda t: (-t.misses, t.hits, -t.id)))
     return doubled
 

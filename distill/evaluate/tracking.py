@@ -19,7 +19,7 @@ from rich.progress import track
 
 from ...perception.bundle import Bundle, load_bundle
 from ...perception.detector import Detector
-from ...perception.perceiver import DetectorLike, Perceiver, PerceiverConfig
+from ...perception.perceiver import DetectorLike, Follow, Perceiver, PerceiverConfig
 from ...twin.errors import InputError
 from ...twin.frame import Frame
 from ...twin.schema import FrameTwin
@@ -28,10 +28,19 @@ from ..twinbench import BenchSplit, load
 from .report import Table
 from .tracking_rivals import IouTracker, PromptedOnce, SharedSegmenter, TrueBoxes
 from .tracking_scores import Seen, TrackingScores, seen_of
-from .tracking_worlds import HIDING_SEEDS, Clip, bench_clip, hiding_clip
+from .tracking_worlds import HIDING_SEEDS, TUNING_SEEDS, Clip, bench_clip, hiding_clip
 
-__all__ = ["CLIPS", "SETTINGS", "TRACKERS", "Clips", "Setting", "evaluate_tracking"]
+__all__ = [
+    "CLIPS",
+    "SETTINGS",
+    "TRACKERS",
+    "Clips",
+    "Setting",
+    "evaluate_following",
+    "evaluate_tracking",
+]
 
+Cell = str | int | float | None
 Clips = Literal["bench", "hiding"]
 Setting = Literal["boxes", "unnamed", "detector"]
 CLIPS: tuple[Clips, ...] = ("bench", "hiding")
@@ -91,6 +100,31 @@ def evaluate_tracking(
         scores = score_trackers(bundle, shown, settings, config, chosen)
         tables += [_table(s, scores[s], f"{where}, {models} set") for s in settings]
     return tables
+
+
+def evaluate_following(
+    *,
+    models: str = "embedded",
+    limit: int = 6,
+    intervals: Sequence[int] = (1, 4),
+    follows: Sequence[Follow] = ("boxes", "hybrid", "memory"),
+    cache: Path = Path("runs/twinbench"),
+) -> Table:
+    """Compare ways to follow between looks of the detector, on tuning worlds of hiding.
+
+    One row per interval between looks (frames, 8 a second) and way to follow; the model set's
+    own detector. This is what the default of ``PerceiverConfig.follow`` was settled by.
+    """
+    bundle = load_bundle(models)
+    clips = [hiding_clip(seed, cache) for seed in TUNING_SEEDS[:limit]]
+    rows: list[tuple[Cell, ...]] = []
+    for every in intervals:
+        for follow in follows:
+            config = PerceiverConfig(look_every=every, follow=follow)
+            result = score_trackers(bundle, clips, ("detector",), config, (OURS,))
+            name = f"look every {every}, follow by {follow}"
+            rows.append(_row(name, *result["detector"][OURS]))
+    return Table(f"Following, {len(clips)} tuning worlds, {models} set", COLUMNS, tuple(rows))
 
 
 class _Ours:
@@ -168,12 +202,7 @@ def score_trackers(
 
 
 def _table(setting: Setting, results: Result, where: str) -> Table:
-    rows: list[tuple[str | int | float | None, ...]] = []
-    for name, (scores, ms) in results.items():
-        s = scores.summary()
-        kept = s["recovered"] if scores.events else None
-        figures = (s["hota"], s["deta"], s["assa"], s["idf1"], int(s["switches"]), kept)
-        rows.append((name, *figures, float(np.median(ms))))
+    rows = tuple(_row(name, scores, ms) for name, (scores, ms) in results.items())
     events = ", ".join(
         f"{name}: {scores.events}, not seen before hiding {scores.unseen_before}"
         for name, (scores, _) in results.items()
@@ -181,6 +210,13 @@ def _table(setting: Setting, results: Result, where: str) -> Table:
     notes = (
         f"id kept: of the times that an object hid or left and came back ({events}), "
         "the share in which it has its old id when first seen again, within 0.5 s",
-        "ms a frame: median without encoding the picture, which all three share, and no depth",
+        "ms a frame: mean without encoding the picture, which all three share, and no depth",
     )
-    return Table(f"Identities with {_NAMES[setting]}, {where}", COLUMNS, tuple(rows), notes)
+    return Table(f"Identities with {_NAMES[setting]}, {where}", COLUMNS, rows, notes)
+
+
+def _row(name: str, scores: TrackingScores, ms: Sequence[float]) -> tuple[Cell, ...]:
+    s = scores.summary()
+    kept = s["recovered"] if scores.events else None
+    figures = (s["hota"], s["deta"], s["assa"], s["idf1"], int(s["switches"]), kept)
+    return (name, *figures, float(np.mean(ms)))
