@@ -6,6 +6,7 @@ Nothing here imports torch; :mod:`.graphs` holds the modules that are exported a
 from .bundle import Bundle, load_bundle
 from .depth import DepthEstimator
 from .detector import Detector
+from .everything import EverythingConfig, EverythingFinder
 from .perceiver import Perceiver, PerceiverConfig
 from .records import Detections, Masks
 from .segmenter import Segmenter
@@ -16,6 +17,8 @@ __all__ = [
     "DepthEstimator",
     "Detections",
     "Detector",
+    "EverythingConfig",
+    "EverythingFinder",
     "Masks",
     "Perceiver",
     "PerceiverConfig",
