@@ -43,7 +43,8 @@ class PolicyConfig:
     """Thresholds of the policy, chosen on validation worlds.
 
     ``look_every`` and ``depth_every`` are frames between looks and between measurements when
-    time allows; ``max_interval`` is the most frames between two looks, whatever the budget.
+    time allows; ``max_interval`` is the most frames between two looks, whatever the budget (and
+    a look that found something new has a second one to confirm it).
     ``budget_ms`` is the mean of milliseconds that all stages of one frame together may take
     (None: no bound). ``scene_change``: mean absolute difference of two frames' 32 × 32 grey
     copies (0–255) that is another scene. ``new_change``: grey levels by which a cell of the
@@ -295,6 +296,7 @@ class Policy:
     def _allow(self, reason: Reason) -> Reason | None:
         """Return the reason if there is time for it; count it either way."""
         floor = self._since_look >= self.config.max_interval or self.counts.frames == 0
+        floor |= reason == "confirm"  # else a look at the floor would find things in vain
         owed = 0 if reason == "interval" else _OWED
         if not floor and self._over(owed):
             self.counts.skipped[reason] = self.counts.skipped.get(reason, 0) + 1

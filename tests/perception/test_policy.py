@@ -164,6 +164,17 @@ def test_a_budget_below_the_least_leaves_the_floor() -> None:
     assert mean_ms == pytest.approx(15 + (14 * 20 + 4 * 40) / 400)
 
 
+def test_even_at_the_floor_new_objects_are_confirmed() -> None:
+    """Nothing but the interval is left, and a thing must be seen twice within a second."""
+    clock = Clock()
+    eyes = Eyes(clock, encode=10.0, boxes=5.0, detect=20.0)
+    p = watching(eyes, 1, budget_ms=1.0, max_interval=30)
+    twins = play(p, [picture(MUG)] * 40 + [picture(MUG, (BLUE, (60, 16, 80, 36)))] * 40)
+    assert [len(twin.objects) for twin in twins] == [1] * 61 + [2] * 19
+    assert p.counts.looks == {"start": 1, "interval": 2, "confirm": 1}
+    assert p.counts.skipped["new"] > 10
+
+
 def test_reasons_in_the_picture_may_go_into_debt_but_not_for_ever() -> None:
     clock = Clock()
     eyes = Eyes(clock, encode=10.0, boxes=5.0, detect=20.0)
