@@ -47,6 +47,7 @@ def test_what_counts_as_found_named_and_real() -> None:
     assert (scores.objects, scores.found, scores.regions, scores.frames) == (7, 2, 4, 2)
 
 
+@pytest.mark.slow
 @SLOW
 def test_one_world_of_each(tmp_path: Path) -> None:
     pytest.importorskip("mujoco")

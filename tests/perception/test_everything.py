@@ -22,11 +22,12 @@ class Flat:
     """A segmenter for pictures of flat colours: a point's mask is its colour's region.
 
     Points on the table (0) give a speck that differs from point to point, as small networks do,
-    or with ``table`` the whole table. Logits are 64 x 64, as those of the embedded network.
+    or with ``table`` the whole table. Logits have ``side`` cells a side: 64 as those of the
+    embedded network, or more.
     """
 
-    def __init__(self, *, table: bool = False) -> None:
-        self.table = table
+    def __init__(self, *, table: bool = False, side: int = 64) -> None:
+        self.table, self.side = table, side
         self.batches: list[int] = []
         self.points: list[tuple[float, float]] = []
 
@@ -40,7 +41,7 @@ class Flat:
             if color == 0 and not self.table:
                 masks[row] = False
                 masks[row, y : y + 6, x : x + 6] = True
-        return answer(masks)
+        return answer(masks, self.side)
 
     def from_boxes(
         self, features: Any, boxes_xyxy_n4: np.ndarray, *, margin: float = 0.1
@@ -51,12 +52,12 @@ class Flat:
             values, counts = np.unique(inside[inside > 0], return_counts=True)
             if values.size:
                 masks[row, y0:y1, x0:x1] = inside == values[counts.argmax()]
-        return answer(masks)
+        return answer(masks, self.side)
 
 
-def answer(masks: np.ndarray) -> SegmentedMasks:
+def answer(masks: np.ndarray, side: int) -> SegmentedMasks:
     n, height, width = masks.shape
-    small = masks[:, :: height // 64, :: width // 64]
+    small = masks[:, :: height // side, :: width // side]
     return SegmentedMasks(
         masks_nhw=masks,
         scores_n=np.full(n, 0.9, np.float32),
@@ -83,8 +84,9 @@ def find(ids: np.ndarray, known: list[int], flat: Flat | None = None, **config: 
 BOXES = ((10, 10, 40, 40), (60, 20, 100, 50), (30, 70, 70, 110))
 
 
-def test_objects_that_nobody_knew() -> None:
-    found, masks = find(scene(*BOXES), [])
+@pytest.mark.parametrize("side", [64, 128])
+def test_objects_that_nobody_knew(side: int) -> None:
+    found, masks = find(scene(*BOXES), [], Flat(side=side))
     assert sorted(tuple(box) for box in found.boxes_xyxy_n4.astype(int).tolist()) == sorted(BOXES)
     assert found.labels == ("object",) * 3
     assert found.colors == (None,) * 3
