@@ -111,8 +111,7 @@ class OnnxRuntimeEngine:
 
     ``threads`` bounds the intra-operator threads (None: one per physical core, which
     onnxruntime decides); ``gpu_memory_mb`` bounds the arena of one network on a GPU. On the
-    CPU the arena grows only by what is asked, and is shrunk never: a network with fixed
-    shapes reaches a steady size after its first run. ``fp16`` lets TensorRT compute in half
+    CPU there is no arena: what a run used goes back. ``fp16`` lets TensorRT compute in half
     precision; ``optimize=False`` opens the file as it is, for a look at its ports.
 
     Raises:
@@ -135,6 +134,9 @@ class OnnxRuntimeEngine:
         options = ort.SessionOptions()
         options.log_severity_level = 3
         options.inter_op_num_threads = 1
+        # An arena per network keeps the largest of every size it has seen, and goes on growing
+        # while the number of objects changes: 320 MB and rising against 130 MB, level.
+        options.enable_cpu_mem_arena = False
         if not optimize:
             options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
         if threads is not None:

@@ -116,7 +116,8 @@ class TensorRtEngine:
             record = read_record(plan)
             if record is not None:
                 check_record(plan, record, version, self._cuda.gpu)
-            self._loaded = self._load(plan, version)
+            portable = record is not None and record.version_compatible
+            self._loaded = self._load(plan, version, portable)
             inputs, outputs = self._ports()
             self._ranges = self._profile_ranges(inputs)
             self._allocate(inputs, outputs)
@@ -132,11 +133,12 @@ class TensorRtEngine:
             if isinstance(dim, str)
         }
 
-    def _load(self, plan: Path, version: str) -> _Loaded:
+    def _load(self, plan: Path, version: str, portable: bool) -> _Loaded:
         import tensorrt as trt
 
         logger, self._lines = new_logger()
         runtime = trt.Runtime(logger)
+        runtime.engine_host_code_allowed = portable  # such plans bring a runtime of their own
         engine: trt.ICudaEngine | None = runtime.deserialize_cuda_engine(plan.read_bytes())
         if engine is None:
             raise ModelError(

@@ -89,6 +89,43 @@ def test_torch_engine_agrees(network: Path) -> None:
         engine.run({"x": X})
 
 
+def test_torch_engine_on_tensors_and_in_half_precision(network: Path) -> None:
+    torch = pytest.importorskip("torch")
+
+    class Picture(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            torch.manual_seed(0)
+            self.conv = torch.nn.Conv2d(3, 8, 3)
+            self.layouts = []
+
+        def forward(self, x):
+            self.layouts.append(x.is_contiguous(memory_format=torch.channels_last))
+            return self.conv(x)
+
+    module = Picture()
+    ports = [Port("x", (1, 3, 8, 8), "float32")], [Port("y", (1, 8, 6, 6), "float32")]
+    x = np.random.default_rng(0).normal(size=(1, 3, 8, 8)).astype(np.float32)
+    want = TorchEngine(module, *ports).run({"x": x})["y"]
+    laid_out = TorchEngine(module, *ports, channels_last=True)
+    np.testing.assert_allclose(laid_out.run({"x": x})["y"], want, atol=1e-5)
+    assert module.layouts == [False, True]
+    half = TorchEngine(module, *ports, autocast="bfloat16")
+    got = half.run({"x": x})["y"]
+    assert got.dtype == np.float32
+    assert 0 < np.abs(got - want).max() < 0.05
+    kept = half.run_tensors({"x": torch.from_numpy(x)})["y"]
+    assert kept.dtype == torch.bfloat16
+    np.testing.assert_array_equal(kept.float().numpy(), got)
+    with pytest.raises(InputError, match=r"expected inputs \['x'\], got \['z'\]"):
+        half.run_tensors({"z": kept})
+    with pytest.raises(InputError, match="got 'int8'"):
+        TorchEngine(module, *ports, autocast="int8")
+    half.close()
+    with pytest.raises(ModelError, match="closed"):
+        half.run_tensors({"x": kept})
+
+
 @pytest.mark.parametrize(
     ("inputs", "message"),
     [
@@ -140,3 +177,33 @@ def test_perception_never_imports_torch() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
+
+
+def test_memory_is_level_while_sizes_change() -> None:
+    code = """
+import numpy as np
+from edgetwin.perception.bundle import embedded_dir
+from edgetwin.perception.engines import open_engine
+
+def resident_mb():
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * 4096 / 1e6
+
+source = np.random.default_rng(0)
+engine = open_engine(
+    embedded_dir() / "segmenter_memory_attention.onnx", device="cpu", threads=1
+)
+before, seen = resident_mb(), []
+for run in range(24):
+    n, m = int(source.integers(1, 7)), int(source.integers(1, 8))
+    sizes = {"objects": n, "memories": m, "pointers": 2 * m}
+    shapes = {p.name: [sizes.get(d, d) for d in p.shape] for p in engine.inputs}
+    engine.run({p.name: np.zeros(shapes[p.name], p.dtype) for p in engine.inputs})
+    seen.append(resident_mb() - before)
+print(max(seen[12:]))
+"""
+    if not Path("/proc/self/statm").exists():
+        pytest.skip("reads /proc")
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert float(done.stdout) < 45

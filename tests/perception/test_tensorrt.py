@@ -19,7 +19,7 @@ import pytest
 from edgetwin.perception.bundle import embedded_dir
 from edgetwin.perception.engines import Port, TensorRtEngine, build_plan, open_engine
 from edgetwin.perception.engines.cuda import Cuda, Gpu, has_cuda_python
-from edgetwin.perception.engines.ort import OnnxRuntimeEngine, provider_shapes
+from edgetwin.perception.engines.ort import OnnxRuntimeEngine, _tensorrt_options, provider_shapes
 from edgetwin.perception.engines.parts import run_in_parts, splits
 from edgetwin.perception.engines.profiles import BOUNDS, profiles
 from edgetwin.perception.engines.tensorrt import fitting_profile, has_tensorrt
@@ -97,6 +97,18 @@ def test_provider_options_repeat_inputs_once_per_profile() -> None:
         "trt_profile_opt_shapes": "points:1x8,points:4x1",
         "trt_profile_max_shapes": "points:1x32,points:16x1",
     }
+
+
+def test_provider_options_of_a_network(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setenv("EDGETWIN_MODELS", str(tmp_path))
+    fixed = _tensorrt_options(embedded_dir() / "depth.onnx", 512, True)
+    assert fixed["trt_max_workspace_size"] == 512 * 2**20
+    assert fixed["trt_fp16_enable"] is True
+    assert fixed["trt_engine_cache_path"] == str(tmp_path / "plans")
+    assert "trt_profile_min_shapes" not in fixed
+    free = _tensorrt_options(embedded_dir() / "detector_text.onnx", 512, False)
+    assert free["trt_fp16_enable"] is False
+    assert free["trt_profile_max_shapes"] == "input_ids:128x8"
 
 
 @pytest.mark.parametrize("dim", ["batch", None])
