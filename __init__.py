@@ -13,8 +13,9 @@ if TYPE_CHECKING:
     from .deploy.models import Models, load_models
     from .deploy.run import RunReport, run
     from .deploy.stream.source import Source, open_source
+    from .deploy.track import TrackReport, track
     from .perception.bundle import load_bundle
-    from .perception.perceiver import Perceiver
+    from .perception.perceiver import Perceiver, PerceiverConfig
     from .reasoner.answer import Answer
     from .reasoner.rollout import Reasoner
     from .twin.errors import (
@@ -49,6 +50,7 @@ __all__ = [
     "ObjectTwin",
     "OutputError",
     "Perceiver",
+    "PerceiverConfig",
     "ProtocolError",
     "QueryError",
     "Reasoner",
@@ -59,20 +61,23 @@ __all__ = [
     "SourceError",
     "StoreError",
     "ToolError",
+    "TrackReport",
     "TwinStore",
     "TwinWindow",
     "load_bundle",
     "load_models",
     "open_source",
     "run",
+    "track",
 ]
 
 _HOMES = {
     "deploy.models": ("Models", "load_models"),
     "deploy.run": ("RunReport", "run"),
     "deploy.stream.source": ("Source", "open_source"),
+    "deploy.track": ("TrackReport", "track"),
     "perception.bundle": ("load_bundle",),
-    "perception.perceiver": ("Perceiver",),
+    "perception.perceiver": ("Perceiver", "PerceiverConfig"),
     "reasoner.answer": ("Answer",),
     "reasoner.rollout": ("Reasoner",),
     "twin.frame": ("Frame",),
