@@ -44,6 +44,7 @@ EXTRAS: dict[str, dict[str, str]] = {
         "safetensors": "safetensors",
     },
     "sim": {"mujoco": "mujoco"},
+    "tensorrt": {"tensorrt": "tensorrt", "cuda-python": "cuda"},
     "viz": {"matplotlib": "matplotlib", "supervision": "supervision"},
 }
 """Extra -> {distribution: module}; a test holds it to ``pyproject.toml``."""

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from ..deploy.console import ModelsOption, TierOption, needs_extra, progress
+from ..deploy.console import DeviceOption, ModelsOption, TierOption, needs_extra, progress
 
 __all__ = ["distill_app", "eval_app"]
 
@@ -171,3 +171,45 @@ def eval_tracking(
     tables_of.show(tables)
     if out is not None:
         tables_of.write_json(tables, out, models=models, split=split, tier=tier, limit=limit)
+
+
+@eval_app.command("speed")
+def eval_speed(
+    segmenter: Annotated[
+        Literal["sam2.1-tiny", "edgetam"], typer.Option(help="Whose configuration.")
+    ] = "sam2.1-tiny",
+    device: DeviceOption = "cpu",
+    full: Annotated[
+        bool, typer.Option("--full", help="Published picture sizes; half of them if left out.")
+    ] = False,
+    objects: Annotated[int, typer.Option(min=1, max=8, help="Objects followed.")] = 3,
+    every: Annotated[int, typer.Option(min=2, help="Frames between our looks.")] = 8,
+    memories: Annotated[int, typer.Option(min=1, help="Frames of memory per object.")] = 4,
+    rounds: Annotated[int, typer.Option(min=1, help="Times each side is measured.")] = 3,
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="Per network; all cores if left out.")
+    ] = None,
+    cache: Annotated[
+        Path | None, typer.Option(help="Folder that keeps the exported graphs.")
+    ] = None,
+    out: OutOption = None,
+) -> None:
+    """Time networks of published size, random weights, beside transformers' own pipeline."""
+    with needs_extra("export"):
+        from .evaluate import report as tables_of
+        from .evaluate.real_size import compare
+
+        tables = compare(
+            device=device,
+            reduced=not full,
+            segmenter=segmenter,
+            objects=objects,
+            every=every,
+            memories=memories,
+            rounds=rounds,
+            threads=threads,
+            cache=cache,
+        )
+    tables_of.show(tables)
+    if out is not None:
+        tables_of.write_json(tables, out, segmenter=segmenter, device=device, reduced=not full)

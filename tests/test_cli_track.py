@@ -104,7 +104,7 @@ def test_exporting_what_is_exported_or_no_size_is_refused(tmp_path: Path) -> Non
 
 def test_eval_commands_describe_themselves() -> None:
     text = edgetwin("eval", "--help").stdout
-    for command in ("twinbench", "soak", "tracking"):
+    for command in ("twinbench", "soak", "tracking", "speed"):
         assert f"  {command} " in text
         assert edgetwin("eval", command, "--help").returncode == 0
 
