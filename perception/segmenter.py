@@ -16,6 +16,7 @@ Not covered: mask prompts, several masks per prompt, corrections of a tracked fr
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, Protocol
@@ -371,10 +372,8 @@ class Segmenter:
         present = out["object_logits"].reshape(-1)
         logits = np.where(present[:, None, None] > 0, logits, np.float32(_NO_OBJECT))
         masks = np.zeros((len(logits), features.height, features.width), np.bool_)
-        for row, small in enumerate(logits):
-            if (small > 0).any():
-                size = (features.width, features.height)
-                masks[row] = cv2.resize(small, size, interpolation=cv2.INTER_LINEAR) > 0
+        for small, mask in zip(logits, masks, strict=True):
+            _enlarge(small, mask)
         return SegmentedMasks(
             masks_nhw=masks,
             scores_n=np.clip(out["iou"].reshape(-1), 0, 1).astype(np.float32),
@@ -394,6 +393,27 @@ class Segmenter:
             object_logits_n=np.zeros(0, np.float32),
             prompted=prompted,
         )
+
+
+def _enlarge(logits_hw: Array, mask_hw: NDArray[np.bool_]) -> None:
+    """Write where the logits, bilinearly resized, are above zero; only around cells that are."""
+    above = logits_hw > 0
+    cells, pixels = [], []
+    for axis in (0, 1):
+        found = np.flatnonzero(above.any(1 - axis))
+        if not len(found):
+            return
+        # Cut where a whole number of cells is a whole number of pixels, one cell further out:
+        # what lies beyond the cut is below zero with or without its neighbours.
+        size, length = logits_hw.shape[axis], mask_hw.shape[axis]
+        step = size // math.gcd(size, length)
+        low = max(int(found[0]) - 1, 0) // step * step
+        high = min(-(-(int(found[-1]) + 2) // step) * step, size)
+        cells.append(slice(low, high))
+        pixels.append(slice(low * length // size, high * length // size))
+    part = mask_hw[pixels[0], pixels[1]]
+    crop = np.ascontiguousarray(logits_hw[cells[0], cells[1]])
+    part[...] = cv2.resize(crop, part.shape[::-1], interpolation=cv2.INTER_LINEAR) > 0
 
 
 def _cut(logits_nhw: Array, boxes_xyxy_n4: Array, features: ImageFeatures, margin: float) -> Array:

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from transformers import Sam2VideoConfig, Sam2VideoModel
 
 from .edgetam import SegmenterModel
+from .segmenter_decoder import two_way
 from .segmenter_memory import MemoryAttentionGraph, MemoryEncoderGraph, pointer_time_encoding
 
 __all__ = [
@@ -126,16 +127,15 @@ class DecoderGraph(nn.Module):
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """See the class."""
         model = self.model
-        rows = embedding.shape[0]
         sparse = model.prompt_encoder._embed_points(points, labels, pad=True)
         dense = model.prompt_encoder.no_mask_embed.weight.reshape(1, -1, 1, 1)
-        grid = model.get_image_wide_positional_embeddings().expand(rows, -1, -1, -1)
+        grid = model.get_image_wide_positional_embeddings()
         masks, iou, tokens, object_logits = self._all_masks(
             embedding + dense,
             grid,
             sparse,
-            high_res_0.expand(rows, -1, -1, -1),
-            high_res_1.expand(rows, -1, -1, -1),
+            high_res_0,
+            high_res_1,
         )
         mask, score, token = self._choose(masks, iou, tokens, (labels >= 0).sum(-1))
         present = (object_logits > 0).to(token.dtype)
@@ -151,37 +151,39 @@ class DecoderGraph(nn.Module):
         high_res_0: Tensor,
         high_res_1: Tensor,
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Return masks (B, P, 4, h, w), iou (B, P, 4), tokens (B, P, 4, C), object (B, P, 1).
+        """Return masks (B, P, m, h, w), iou (B, P, 4), tokens (B, P, m, C), object (B, P, 1).
 
-        ``Sam2VideoMaskDecoder.forward`` up to its choice of masks.
+        ``Sam2VideoMaskDecoder.forward`` up to its choice of masks; m is 1 where the
+        configuration leaves no choice, else 4.
         """
         decoder = self.model.mask_decoder
         rows, prompts = sparse.shape[:2]
         channels, height, width = embedding.shape[1:]
-        count = decoder.num_mask_tokens
         learnt = torch.cat(
             [decoder.obj_score_token.weight, decoder.iou_token.weight, decoder.mask_tokens.weight]
         )
         tokens = torch.cat([learnt.expand(rows, prompts, -1, -1), sparse], dim=2)
-        out, image = decoder.transformer(
-            point_embeddings=tokens,
-            image_embeddings=_per_prompt(embedding, prompts),
-            image_positional_embeddings=_per_prompt(grid, prompts),
-            attention_similarity=None,
-        )
+        image, places = (x.flatten(2).transpose(1, 2)[:, None] for x in (embedding, grid))
+        out, image = two_way(decoder.transformer, tokens, image, places)
         image = image.transpose(2, 3).reshape(rows * prompts, channels, height, width)
-        fine = decoder.upscale_conv1(image) + _per_prompt(high_res_1, prompts)
+        fine = _add_fine(decoder.upscale_conv1(image), high_res_1, prompts)
         fine = decoder.activation(decoder.upscale_layer_norm(fine))
-        fine = decoder.upscale_conv2(fine) + _per_prompt(high_res_0, prompts)
+        fine = _add_fine(decoder.upscale_conv2(fine), high_res_0, prompts)
         fine = decoder.activation(fine).reshape(rows, prompts, channels // 8, -1)
+        count = decoder.num_mask_tokens if self._chooses() else 1
         mask_tokens = out[:, :, 2 : 2 + count]
         keys = torch.stack(
-            [mlp(mask_tokens[:, :, i]) for i, mlp in enumerate(decoder.output_hypernetworks_mlps)],
-            2,
+            [decoder.output_hypernetworks_mlps[i](mask_tokens[:, :, i]) for i in range(count)], 2
         )
         masks = (keys @ fine).reshape(rows, prompts, count, 4 * height, 4 * width)
         iou = decoder.iou_prediction_head(out[:, :, 1])
         return masks, iou, mask_tokens, decoder.pred_obj_score_head(out[:, :, 0])
+
+    def _chooses(self) -> bool:
+        decoder = self.model.mask_decoder
+        return bool(
+            self.model.config.multimask_output_in_sam or decoder.dynamic_multimask_via_stability
+        )
 
     def _choose(
         self, masks: Tensor, iou: Tensor, tokens: Tensor, points: Tensor
@@ -193,10 +195,10 @@ class DecoderGraph(nn.Module):
         """
         config, decoder = self.model.config, self.model.mask_decoder
         mask, score, token = masks[:, :, 0], iou[:, :, 0], tokens[:, :, 0]
+        if not self._chooses():
+            return mask, score, token
         few = config.multimask_output_in_sam
         unstable = decoder.dynamic_multimask_via_stability
-        if not (few or unstable):
-            return mask, score, token
         best = iou[:, :, 1:].argmax(-1, keepdim=True) + 1
         best_mask = torch.gather(
             masks, 2, best[..., None, None].expand(-1, -1, 1, *masks.shape[-2:])
@@ -220,9 +222,6 @@ class DecoderGraph(nn.Module):
         return mask, score, token
 
 
-def _per_prompt(rows: Tensor, prompts: int) -> Tensor:
-    """Repeat each of (B, ...) for its prompts -> (B * P, ...).
-
-    ``repeat_interleave`` says the same, but does not export with free sizes.
-    """
-    return rows[:, None].expand(-1, prompts, *rows.shape[1:]).flatten(0, 1)
+def _add_fine(maps: Tensor, fine: Tensor, prompts: int) -> Tensor:
+    """Add a picture's fine features (1 or B, c, h, w) to maps (B * P, c, h, w)."""
+    return (maps.unflatten(0, (-1, prompts)) + fine[:, None]).flatten(0, 1)

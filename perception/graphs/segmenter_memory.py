@@ -27,6 +27,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .edgetam import SegmenterModel, is_edgetam, latent_grid, resample, sine_grid
+from .segmenter_decoder import norm_planes
 
 __all__ = ["MemoryAttentionGraph", "MemoryEncoderGraph", "pointer_time_encoding"]
 
@@ -55,10 +56,17 @@ class MemoryEncoderGraph(nn.Module):
         fine = F.interpolate(
             mask_logits[:, None], size=(size, size), mode="bilinear", align_corners=False
         )
-        hard = (fine > 0).to(fine.dtype)
-        mask = torch.where(prompted[:, None, None, None] > 0, hard, torch.sigmoid(fine))
+        soft, hard = torch.sigmoid(fine), (fine > 0).to(fine.dtype)
+        binary = (prompted > 0).to(fine.dtype)[:, None, None, None]
+        mask = soft + binary * (hard - soft)
         mask = mask * config.sigmoid_scale_for_mem_enc + config.sigmoid_bias_for_mem_enc
-        both = encoder.feature_projection(embedding) + encoder.mask_downsampler(mask)
+        for layer in encoder.mask_downsampler.layers:
+            mask = layer.conv(mask)
+            few = mask.shape[1] <= 16  # channels for which moving them last costs more
+            mask = norm_planes(mask, layer.layer_norm) if few else layer.layer_norm(mask)
+            mask = layer.activation(mask)
+        mask = encoder.mask_downsampler.final_conv(mask)
+        both = encoder.feature_projection(embedding) + mask
         maps: Tensor = encoder.projection(encoder.memory_fuser(both))
         absent = model.occlusion_spatial_embedding_parameter
         if absent is not None:
@@ -175,15 +183,17 @@ def _attend(
     weights of a row sum to one, so ``v_proj``'s bias passes through.
     """
     heads, size = cast(int, module.num_attention_heads), cast(int, module.head_dim)
-    turned_query = _turn(_halves(module.q_proj, query, heads, size), turn)
-    turned_keys = _turn(_halves(module.k_proj, keys, heads, size), turn_keys)
-    rows = turned_keys.shape[0]
-    read = F.scaled_dot_product_attention(
-        turned_query.expand(rows, -1, -1, -1),
-        turned_keys,
-        values[:, None].expand(-1, heads, -1, -1),
-        scale=cast(float, module.scaling),
-    )  # (N, heads, L, c)
+    scale = cast(float, module.scaling)
+    turned_query = _turned(cast(nn.Linear, module.q_proj), query, heads, size, turn)
+    turned_keys = _turned(cast(nn.Linear, module.k_proj), keys, heads, size, turn_keys)
+    given = values[:, None]
+    if torch.compiler.is_exporting():  # runtimes know this form, and fuse it
+        scores = (turned_query * scale) @ turned_keys.transpose(2, 3)
+        read = torch.softmax(scores, dim=-1) @ given  # (N, heads, L, c)
+    else:
+        turned_query = turned_query.expand(turned_keys.shape[0], -1, -1, -1)
+        given = given.expand(-1, heads, -1, -1)
+        read = F.scaled_dot_product_attention(turned_query, turned_keys, given, scale=scale)
     value, out = cast(nn.Linear, module.v_proj), cast(nn.Linear, module.o_proj)
     split = out.weight.reshape(-1, heads, size).permute(1, 2, 0)  # (heads, size, C)
     joint = value.weight.reshape(heads, size, -1).transpose(1, 2) @ split  # (heads, c, C)
@@ -193,19 +203,17 @@ def _attend(
     return (read @ joint).sum(1) + bias
 
 
-def _halves(project: nn.Module, tokens: Tensor, heads: int, size: int) -> Tensor:
-    """Project tokens (B, L, c) -> (B, heads, L, size), pairs (2i, 2i+1) at i and i + size/2."""
-    linear = cast(nn.Linear, project)
-    weight = linear.weight.reshape(heads, size // 2, 2, -1).transpose(1, 2).reshape(heads * size, -1)
-    bias = linear.bias.reshape(heads, size // 2, 2).transpose(1, 2).reshape(-1)
-    out = F.linear(tokens, weight, bias)
-    if heads == 1:
-        return out[:, None]
-    return out.reshape(*tokens.shape[:2], heads, size).transpose(1, 2)
+def _turned(linear: nn.Linear, tokens: Tensor, heads: int, size: int, turn: Tensor) -> Tensor:
+    """Project tokens (B, L, c) and rotate by angles (2, L, size/2) -> (B, heads, L, size).
 
-
-def _turn(tokens: Tensor, turn: Tensor) -> Tensor:
-    """Rotate the pairs of (B, heads, L, size) by angles (2, L, size/2)."""
-    a, b = tokens.chunk(2, dim=-1)
+    Pairs of channels (2i, 2i+1) come out at i and i + size/2.
+    """
     cos, sin = turn[0], turn[1]
+    weight = linear.weight.reshape(heads * size // 2, 2, -1)
+    bias = linear.bias.reshape(heads * size // 2, 2)
+    a, b = (F.linear(tokens, weight[:, i], bias[:, i]) for i in (0, 1))
+    if heads == 1:
+        a, b = a[:, None], b[:, None]
+    else:
+        a, b = (x.reshape(*tokens.shape[:2], heads, size // 2).transpose(1, 2) for x in (a, b))
     return torch.cat([a * cos - b * sin, b * cos + a * sin], dim=-1)

@@ -1,11 +1,16 @@
-"""The segmenter: graphs against transformers, ONNX against torch, memory that stays bounded."""
+"""The segmenter: graphs against transformers, prompts, masks and calls of the network.
+
+Tracking against transformers, and ONNX: ``test_segmenter_reference.py``.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 
@@ -14,13 +19,9 @@ pytest.importorskip("transformers")
 
 from numpy.typing import NDArray  # noqa: E402
 from transformers import Sam2VideoModel  # noqa: E402
-from transformers.models.sam2_video.modeling_sam2_video import (  # noqa: E402
-    Sam2VideoInferenceSession,
-)
 
-from edgetwin.perception.bundle import Bundle, load_bundle, write_network_entry  # noqa: E402
+from edgetwin.perception.engines import Port  # noqa: E402
 from edgetwin.perception.graphs.configs_segmenter import embedded_segmenter_config  # noqa: E402
-from edgetwin.perception.graphs.onnx_file import parity  # noqa: E402
 from edgetwin.perception.graphs.segmenter import (  # noqa: E402
     DecoderGraph,
     EncoderGraph,
@@ -31,9 +32,7 @@ from edgetwin.perception.graphs.segmenter_bundle import (  # noqa: E402
     TorchSegmenterBundle,
     segmenter_manifest,
 )
-from edgetwin.perception.graphs.segmenter_export import export_segmenter  # noqa: E402
-from edgetwin.perception.memory_bank import MemoryBank  # noqa: E402
-from edgetwin.perception.segmenter import Segmenter, SegmenterConfig  # noqa: E402
+from edgetwin.perception.segmenter import Segmenter, SegmenterConfig, _enlarge  # noqa: E402
 from edgetwin.twin.errors import InputError, ModelError  # noqa: E402
 
 SIDE = 128
@@ -61,14 +60,6 @@ def model() -> Sam2VideoModel:
     return tiny()
 
 
-@pytest.fixture(scope="module")
-def exported(model: Sam2VideoModel, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    folder = tmp_path_factory.mktemp("bundle")
-    files = export_segmenter(model, folder)  # raises if any graph differs from its file
-    write_network_entry(folder, "segmenter", files, segmenter_manifest(model))
-    return load_bundle(folder, device="cpu", threads=1)
-
-
 def pictures(count: int, height: int = 96, width: int = 160) -> NDArray[np.uint8]:
     rng = np.random.default_rng(0)
     coarse = rng.integers(0, 255, (count, height // 16, width // 16, 3), dtype=np.uint8)
@@ -76,34 +67,6 @@ def pictures(count: int, height: int = 96, width: int = 160) -> NDArray[np.uint8
 
 
 BOXES = np.array([[10, 8, 60, 50], [70, 20, 150, 90], [0, 0, 30, 30]], np.float32)
-
-
-def test_onnx_and_torch_track_alike(exported: Bundle, model: Sam2VideoModel) -> None:
-    """Encoder, decoder, memory encoder and memory attention, frame by frame."""
-    engines = [Segmenter(exported), Segmenter(TorchSegmenterBundle(model))]
-    banks = [segmenter.new_bank() for segmenter in engines]
-    for number, picture in enumerate(pictures(4)):
-        rows = []
-        for segmenter, bank in zip(engines, banks, strict=True):
-            features = segmenter.encode(picture)
-            if number == 0:
-                masks = segmenter.from_boxes(features, BOXES, margin=None)
-            else:
-                bank.advance()
-                masks = segmenter.propagate(features, bank)
-            segmenter.remember(features, masks, bank)
-            rows.append((features, masks))
-        (features, a), (reference, b) = rows
-        np.testing.assert_allclose(features.embedding, reference.embedding, atol=1e-4)
-        np.testing.assert_allclose(a.logits_nhw, b.logits_nhw, atol=2e-4)
-        np.testing.assert_allclose(a.pointers_nc, b.pointers_nc, atol=2e-4)
-        np.testing.assert_allclose(a.scores_n, b.scores_n, atol=1e-4)
-        assert a.masks_nhw.shape == (3, 96, 160)
-        assert (a.masks_nhw == b.masks_nhw).mean() > 0.999
-        assert a.prompted == (number == 0)
-    clicks = np.array([[20, 20], [100, 50]], np.float32)
-    results = [s.from_points(s.encode(pictures(1)[0]), clicks).logits_nhw for s in engines]
-    np.testing.assert_allclose(results[0], results[1], atol=2e-4)
 
 
 def test_box_prompt_equals_transformers(model: Sam2VideoModel) -> None:
@@ -146,38 +109,6 @@ def test_choice_of_masks_equals_transformers(points: int) -> None:
         )
     torch.testing.assert_close(masks, other.pred_masks.reshape(masks.shape), atol=1e-5, rtol=1e-4)
     torch.testing.assert_close(pointers, other.object_pointer.reshape(pointers.shape))
-
-
-def test_tracking_equals_transformers_session() -> None:
-    """Our bank against the session of transformers over nine frames (its memory is bfloat16)."""
-    model = tiny(fpn=128)  # wider than a memory, so that pointers are split
-    with torch.no_grad():  # make the past matter more than at random initialisation
-        model.memory_temporal_positional_encoding.normal_(std=1.0)
-    segmenter = Segmenter(TorchSegmenterBundle(model))
-    mean, std = (np.array(v, np.float32) for v in (segmenter.config.mean, segmenter.config.std))
-    session = Sam2VideoInferenceSession(video_height=SIDE, video_width=SIDE, dtype=torch.float32)
-    bank = segmenter.new_bank()
-    box = BOXES[:1]
-    for number, picture in enumerate(pictures(9, SIDE, SIDE)):
-        pixels = torch.from_numpy((picture / np.float32(255) - mean) / std).permute(2, 0, 1)
-        if number == 0:
-            index = session.obj_id_to_idx(1)
-            prompt = {
-                "point_coords": torch.from_numpy(box).reshape(1, 1, 2, 2),
-                "point_labels": torch.tensor([[[2, 3]]]),
-            }
-            session.add_point_inputs(index, 0, prompt)
-            session.obj_with_new_inputs = [1]
-        other = model(session, frame=pixels[None])
-        features = segmenter.encode(picture)
-        if number == 0:
-            masks = segmenter.from_boxes(features, box, margin=None)
-        else:
-            bank.advance()
-            masks = segmenter.propagate(features, bank)
-        segmenter.remember(features, masks, bank)
-        expected = other.pred_masks.reshape(masks.logits_nhw.shape).numpy()
-        np.testing.assert_allclose(masks.logits_nhw, expected, atol=5e-3)
 
 
 def test_prompt_coordinates_follow_the_frame(model: Sam2VideoModel) -> None:
@@ -247,65 +178,98 @@ def test_absent_objects_have_empty_masks(model: Sam2VideoModel) -> None:
     assert (masks.object_logits_n < 0).all()
 
 
-def entry(value: float) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    return np.full((2, 3, 3), value, np.float32), np.full(4, value, np.float32)
-
-
-def test_bank_stays_bounded_over_100_frames() -> None:
-    bank, sizes = MemoryBank(memories=7, pointers=16, max_objects=3), []
-    for frame in range(100):
-        for key in (1, 2):
-            bank.store(key, *entry(frame), prompted=frame % 30 == 0)
-        sizes.append(bank.nbytes())
-        bank.advance()
-    assert bank.entries(1) == bank.entries(2) == (7, 16)
-    assert max(sizes[20:]) == min(sizes[20:]) == 2 * (7 * (72 + 16) + 15 * 16)
-    (group,) = bank.groups([2, 1])
-    assert group.ids == (2, 1)
-    # Frame 100 now: prompted at 90, tracked at 99, 98, ... (90 was a prompt, not tracked).
-    np.testing.assert_array_equal(group.memory_offsets, [0, 6, 5, 4, 3, 2, 1])
-    np.testing.assert_array_equal(group.memories[0, :, 0, 0, 0], [90, 94, 95, 96, 97, 98, 99])
-    np.testing.assert_array_equal(group.pointers[1, :4, 0], [90, 99, 98, 97])
-    np.testing.assert_array_equal(group.pointer_offsets[:4], [10, 1, 2, 3])
-    assert group.pointer_offsets.max() == 15
-    for key in (7, 8):
-        bank.store(key, *entry(0), prompted=True)
-    assert bank.ids() == (2, 7, 8)
-    assert bank.evicted == 1
-    bank.forget([2, 99])
-    assert bank.ids() == (7, 8)
-
-
-def test_bank_groups_by_age() -> None:
-    bank = MemoryBank()
-    bank.store(1, *entry(1), prompted=True)
-    bank.advance()
-    bank.store(2, *entry(2), prompted=True)
-    bank.store(1, *entry(3), prompted=False)
-    bank.advance()
-    groups = {g.ids: g for g in bank.groups(bank.ids())}
-    assert set(groups) == {(1,), (2,)}
-    np.testing.assert_array_equal(groups[(1,)].memory_offsets, [0, 1])
-    np.testing.assert_array_equal(groups[(2,)].memory_offsets, [0])
-    np.testing.assert_array_equal(groups[(1,)].pointer_offsets, [2, 1])
-    with pytest.raises(InputError, match=r"expected ids of the bank \(\(1, 2\)\), got \[5\]"):
-        bank.groups([5])
-    with pytest.raises(InputError, match="at least 1"):
-        MemoryBank(memories=0)
-
-
-def test_groups_give_the_same_result_as_one_object_alone(model: Sam2VideoModel) -> None:
+def test_one_call_gives_the_same_result_as_one_object_alone(model: Sam2VideoModel) -> None:
+    """Objects of unequal age share a call; one row of offsets counts for all."""
     source = torch.Generator().manual_seed(5)
     embedding = torch.randn(1, 64, 8, 8, generator=source)
-    memories = torch.randn(3, 2, 64, 8, 8, generator=source)
+    memories = torch.randn(3, 2, 64, 64, generator=source)
     pointers = torch.randn(3, 2, 64, generator=source)
-    ages = torch.tensor([0, 1]), torch.tensor([2.0, 1.0])
+    ages = torch.tensor([[0, 1], [0, 3], [0, 6]])
+    pointer_ages = torch.tensor([[2.0, 1.0], [9.0, 4.0], [40.0, 1.0]])
     graph = MemoryAttentionGraph(model)
     with torch.no_grad():
-        together = graph(embedding, memories, ages[0], pointers, ages[1])
+        together = graph(embedding, memories, ages, pointers, pointer_ages)
         for k in range(3):
-            alone = graph(embedding, memories[k : k + 1], ages[0], pointers[k : k + 1], ages[1])
-            torch.testing.assert_close(together[k : k + 1], alone, atol=1e-5, rtol=1e-4)
+            one = slice(k, k + 1)
+            alone = graph(embedding, memories[one], ages[k], pointers[one], pointer_ages[k])
+            torch.testing.assert_close(together[one], alone, atol=1e-5, rtol=1e-4)
+        younger = graph(embedding, memories, ages - (ages > 1).long(), pointers, pointer_ages)
+        assert (younger - together).abs().amax((1, 2, 3)).gt(1e-3).tolist() == [False, True, True]
+
+
+def test_propagate_calls_the_network_once_per_number_of_memories(model: Sam2VideoModel) -> None:
+    """Objects renewed in turns are batched; an old network gets groups of equal age."""
+    calls: list[tuple[int, ...]] = []
+    bundle = TorchSegmenterBundle(model)
+
+    def engine(name: str, ranks: int) -> Any:
+        real = bundle.engine(name)
+
+        def run(inputs: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+            if "memory_offsets" in inputs:
+                calls.append(inputs["memories"].shape[:2])
+                assert inputs["memory_offsets"].ndim == inputs["pointer_offsets"].ndim == ranks
+                count = len(inputs["memories"])
+                for port in ("memory_offsets", "pointer_offsets"):
+                    wide = np.broadcast_to(inputs[port], (count, inputs[port].shape[-1]))
+                    inputs[port] = np.ascontiguousarray(wide)
+            return real.run(inputs)
+
+        return SimpleNamespace(run=run, inputs=[Port("memory_offsets", (None,) * ranks, "int64")])
+
+    frames, results = pictures(4), []
+    for ranks in (2, 1):
+        spy = SimpleNamespace(network=bundle.network, engine=lambda name, r=ranks: engine(name, r))
+        segmenter = Segmenter(spy)
+        bank = segmenter.new_bank()
+        features = segmenter.encode(frames[0])
+        masks = segmenter.from_boxes(features, BOXES)
+        segmenter.remember(features, masks, bank, [5, 3, 9])
+        for number, (keys, rows) in enumerate((([5], [0]), ([3, 9], [1, 2])), 1):
+            bank.advance()
+            segmenter.remember(
+                segmenter.encode(frames[number]),
+                replace(masks.take(rows), prompted=False),
+                bank,
+                keys,
+            )
+        bank.advance()
+        followed = segmenter.propagate(segmenter.encode(frames[3]), bank, [9, 5, 3])
+        results.append(followed.logits_nhw)
+    assert calls == [(3, 2), (2, 2), (1, 2)]
+    np.testing.assert_allclose(results[0], results[1], atol=1e-5)
+    assert np.abs(results[0][0] - results[0][2]).max() > 1e-4  # rows follow the ids asked for
+
+
+def test_memories_can_be_made_binary(model: Sam2VideoModel) -> None:
+    segmenter = Segmenter(TorchSegmenterBundle(model))
+    features = segmenter.encode(pictures(1)[0])
+    masks = segmenter.from_boxes(features, BOXES)
+    kept = {}
+    for name, prompted, binary in (
+        ("prompt", True, None), ("tracked", False, None), ("both", False, True),
+    ):  # fmt: skip
+        bank = segmenter.new_bank()
+        segmenter.remember(features, replace(masks, prompted=prompted), bank, binary=binary)
+        kept[name] = bank.groups([0])[0].memories
+    np.testing.assert_array_equal(kept["prompt"], kept["both"])
+    assert np.abs(kept["prompt"] - kept["tracked"]).max() > 1e-3
+
+
+@pytest.mark.parametrize("size", [(256, 256), (135, 240), (33, 50), (30, 20)])
+def test_masks_are_enlarged_around_the_object_only(size: tuple[int, int]) -> None:
+    """Equal to resizing everything, at whole and odd factors, also when shrinking."""
+    rng = np.random.default_rng(1)
+    for number in range(20):
+        logits = cv2.GaussianBlur(rng.normal(size=(64, 64)).astype(np.float32), (0, 0), 3) * 8
+        if number % 2:
+            logits[: 3 * number] = -1024
+            logits[:, 50:] = -3
+        mask = np.zeros(size, np.bool_)
+        _enlarge(logits, mask)
+        whole = cv2.resize(logits, size[::-1], interpolation=cv2.INTER_LINEAR)
+        differs = mask != (whole > 0)
+        assert np.abs(whole[differs]).max(initial=0) < 1e-4
 
 
 def test_no_prompts_give_empty_masks_and_bad_ones_say_so(model: Sam2VideoModel) -> None:
@@ -333,10 +297,17 @@ def test_config_errors_name_what_is_missing() -> None:
     values = {"image_size": 60, "mean": [0, 0, 0], "std": [1, 1, 1], "width": 64}
     with pytest.raises(ModelError, match="multiple of 16"):
         SegmenterConfig.from_manifest(values)
+    values |= {"image_size": 64}
+    assert SegmenterConfig.from_manifest(values).oldest_pointer == 15
+    for wrong in ({"memory_dtype": "int8"}, {"resize": "lanczos"}, {"prompts": 0}):
+        with pytest.raises(ModelError, match="export the network again"):
+            SegmenterConfig.from_manifest(values | wrong)
 
 
-def test_parity_tells_other_weights_apart(exported: Bundle) -> None:
-    other = build_segmenter(tiny().config, seed=9).eval()
-    pixels = torch.randn(1, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(1))
-    path = exported.path("segmenter_encoder.onnx")
-    assert parity(EncoderGraph(other), {"pixel_values": pixels}, path) > 1e-2
+def test_manifest_bounds_what_is_read() -> None:
+    free, bounded = tiny(), tiny(max_cond_frame_num=2, num_maskmem=5)
+    assert segmenter_manifest(free)["prompts"] == 4
+    config = SegmenterConfig.from_manifest(segmenter_manifest(bounded))
+    assert (config.prompts, config.memories, config.memory_dtype) == (2, 5, "bfloat16")
+    bank = Segmenter(TorchSegmenterBundle(bounded)).new_bank(memories=99, prompts=1)
+    assert (bank.prompts, bank.memories, bank.half) == (1, 5, True)
