@@ -149,8 +149,8 @@ def visible_cost(track: Track, look: Look, j: int) -> float:
     if overlap < 0.1 and gap > reach:
         return float("inf")
     name, unlike = _name_cost(track, look, j), look.unlike(track, j)
-    if name > 0.9 and overlap < (0.5 if unlike is None or unlike < 0.5 else 0.8):
-        return float("inf")
+    if name > 0.9 and (overlap < 0.5 or (unlike is not None and unlike > 0.5)):
+        return float("inf")  # neither noun nor colour nor looks: another thing in its place
     place = 0.6 * (1.0 - overlap) + 0.4 * min(gap / reach, 1.0)
     if unlike is None:
         return 0.75 * place + 0.25 * name
