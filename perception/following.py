@@ -34,7 +34,7 @@ class Follower:
     ``bank`` None follows by boxes. With a bank, ``segmenter`` must be a
     :class:`~edgetwin.perception.segmenter.Segmenter`. Memory is bounded by the bank.
     ``at_looks``: memory also finds all visible objects where the detector looks, not only
-    hidden ones and those that it overlooked.
+    hidden ones, those that may be taken for one another, and those that it overlooked.
     """
 
     def __init__(
@@ -97,8 +97,10 @@ class Follower:
         self._fresh = []
         if self._found is None and self.bank is not None:
             known = set(self.bank.ids())
-            shown = [t for t in self._tracker.visible() if t.id in known and self._at_looks]
-            ids = [t.id for t in (*shown, *self._hidden(known))]
+            visible = [t.id for t in self._tracker.visible() if t.id in known]
+            asked = self._tracker.contested(view.frame.timestamp_s)
+            ids = [i for i in visible if self._at_looks or i in asked]
+            ids += [t.id for t in self._hidden(known)]
             if ids:
                 self._found = ids, self._propagate(view, features, ids)
         return self._found

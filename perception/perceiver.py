@@ -74,8 +74,8 @@ class PerceiverConfig:
             less time than this sum.
         follow: how masks follow between looks: ``"boxes"`` prompted where objects should be;
             ``"memory"`` by SAM 2's memory of every live object, at looks too, renewed at every
-            frame; ``"hybrid"`` by memory between looks and, at a look, for hidden objects and
-            those that the detector overlooked, with few memories renewed per frame; ``"auto"`` is boxes where every
+            frame; ``"hybrid"`` by memory between looks and, at a look, for objects that are
+            hidden, touch each other or were overlooked, with few memories renewed per frame; ``"auto"`` is boxes where every
             frame is looked at, else hybrid if the bundle's segmenter says that its memory is
             trained (key ``memory``).
         memories: frames of memory per object (at most what the network was trained for).
