@@ -32,7 +32,7 @@ from ...perception.perceiver import Perceiver, PerceiverConfig
 from ...perception.tracker import TrackerConfig
 from ...twin.errors import InputError, ModelError
 from .real_size_plain import Straightforward
-from .real_size_script import FILM_HW, Film, ScriptedDetector, ScriptedSegmenter
+from .real_size_script import FILM_HW, Film, ScriptedParts
 from .report import Table
 
 __all__ = ["SEGMENTERS", "VARIANTS", "compare", "write_checkpoints"]
@@ -87,7 +87,8 @@ def compare(
         plain = {"plain": Straightforward(live, film)}
         if session:
             plain["session"] = Straightforward(live, film, session=True)
-        ours = {v: _Ours(bundle, film, v, every, memories) for v in variants}
+        parts = ScriptedParts(bundle, film)
+        ours = {v: _Ours(parts, v, every, memories) for v in variants}
         return _measure(plain, ours, film, rounds, every, _setting(bundle, reduced, segmenter))
 
 
@@ -153,21 +154,24 @@ def _setting(bundle: Bundle, reduced: bool, segmenter: str) -> str:
 class _Ours:
     """A perceiver of one variant over the endless film."""
 
-    def __init__(self, bundle: Bundle, film: Film, variant: str, every: int, memories: int) -> None:
-        self.label, follow, always = VARIANTS[variant]
+    def __init__(self, parts: ScriptedParts, variant: str, every: int, memories: int) -> None:
+        self.label, follow, self.always = VARIANTS[variant]
         config = PerceiverConfig(
-            look_every=1 if always else every,
-            depth_every=1 if always else every,
+            look_every=1 if self.always else every,
+            depth_every=1 if self.always else every,
             max_interval=every,
             follow=follow,  # type: ignore[arg-type]
             memories=memories,
             tracker=TrackerConfig(settle_s=0.0),  # a stream that has been running for a while
         )
-        segmenter = ScriptedSegmenter(bundle, film)
-        detector = ScriptedDetector(bundle, film)
-        self._film, self._next = film, 0
+        self._film, self._next = parts.film, 0
         self.perceiver = Perceiver(
-            bundle, film.words, config=config, detector=detector, segmenter=segmenter
+            parts.bundle,
+            parts.film.words,
+            config=config,
+            detector=parts.detector,
+            segmenter=parts.segmenter,
+            depth=parts.depth,
         )
 
     def spent_ms(self) -> dict[str, float]:
@@ -196,9 +200,9 @@ def _measure(
     """Run rounds of all in turn; the first round of each is not counted."""
     few = max(2, every // 4)  # frames of a straightforward round: all of them cost the same
     sides: dict[str, tuple[Straightforward | _Ours, int]] = {k: (p, few) for k, p in plain.items()}
-    sides |= {k: (o, every) for k, o in ours.items()}
+    sides |= {k: (o, few if o.always else every) for k, o in ours.items()}
     for name, (side, frames) in sides.items():  # memories fill up, engines open
-        _run(side, every if name == "session" else frames)
+        _run(side, frames if name == "plain" else every)
     before = {name: side.spent_ms() for name, (side, _) in sides.items()}
     times: dict[str, list[_Clock]] = {name: [] for name in sides}
     for _ in range(rounds):

@@ -15,13 +15,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...perception.bundle import Bundle
+from ...perception.depth import DepthEstimator
 from ...perception.detector import Detector
 from ...perception.memory_bank import MemoryBank
 from ...perception.records import Detections
 from ...perception.segmenter import ImageFeatures, SegmentedMasks, Segmenter
 from ...twin.frame import Frame
 
-__all__ = ["FILM_HW", "NAMES", "Film", "ScriptedDetector", "ScriptedSegmenter"]
+__all__ = ["FILM_HW", "NAMES", "Film", "ScriptedDetector", "ScriptedParts", "ScriptedSegmenter"]
 
 FILM_HW = (360, 640)
 _FPS = 30.0
@@ -150,3 +151,13 @@ class ScriptedSegmenter(Segmenter):
             logits_nhw=small,
             object_logits_n=np.full(len(full), _SURE, np.float32),
         )
+
+
+class ScriptedParts:
+    """The parts of a perceiver, opened once; several perceivers may use them in turn."""
+
+    def __init__(self, bundle: Bundle, film: Film) -> None:
+        self.bundle, self.film = bundle, film
+        self.detector = ScriptedDetector(bundle, film)
+        self.segmenter = ScriptedSegmenter(bundle, film)
+        self.depth = DepthEstimator(bundle)

@@ -12,7 +12,7 @@ pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
 from edgetwin.distill.evaluate import real_size
-from edgetwin.distill.evaluate.real_size_script import Film
+from edgetwin.distill.evaluate.real_size_script import Film, ScriptedParts
 from edgetwin.perception.bundle import load_bundle
 from edgetwin.twin.errors import InputError
 from tests.perception import hub_checkpoints as tiny
@@ -46,7 +46,7 @@ def test_the_film_says_which_frame_it_is() -> None:
 
 
 def test_both_sides_run_and_are_compared(sources: dict[str, str]) -> None:
-    speeds, stages = real_size.compare(objects=2, every=4, rounds=2, threads=1)
+    speeds, stages = real_size.compare(objects=2, every=3, rounds=1, threads=1)
     assert [str(row[0])[:12] for row in speeds.rows[:2]] == ["transformers"] * 2
     assert len(speeds.rows) == 2 + len(real_size.VARIANTS)
     base = speeds.rows[0]
@@ -64,9 +64,9 @@ def test_both_sides_run_and_are_compared(sources: dict[str, str]) -> None:
 
 def test_each_variant_looks_as_often_as_it_says(sources: dict[str, str]) -> None:
     bundle = load_bundle(sources, device="cpu", threads=1)
-    film = Film(2)
+    parts = ScriptedParts(bundle, Film(2))
     for variant, looks, memories in (("memory", 3, True), ("boxes", 3, False), ("looks", 9, True)):
-        side: Any = real_size._Ours(bundle, film, variant, 4, 2)
+        side: Any = real_size._Ours(parts, variant, 4, 2)
         for _ in range(9):
             side.frame()
         counts = side.perceiver.counts
