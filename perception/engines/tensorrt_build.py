@@ -195,8 +195,7 @@ def half_precision(onnx_path: Path) -> bytes:
     """
     try:
         import onnx
-        from onnxruntime.transformers.float16 import convert_float_to_float16
-        from onnxruntime.transformers.onnx_model import OnnxModel
+        from onnxruntime.transformers import float16, onnx_model
     except ImportError as error:
         raise ModelError(f"{MissingExtraError('onnx', 'export')}, or build without fp16") from error
     try:
@@ -205,8 +204,10 @@ def half_precision(onnx_path: Path) -> bytes:
         raise ModelError(f"expected an ONNX file at {onnx_path}, got: {error}") from error
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # one per number that float16 rounds to its limits
-        converted: Any = convert_float_to_float16(model, keep_io_types=True)
-    OnnxModel(converted).topological_sort()  # the converter puts its casts at the end
+        convert: Any = float16.convert_float_to_float16
+        converted = convert(model, keep_io_types=True)
+    wrap: Any = onnx_model.OnnxModel
+    wrap(converted).topological_sort()  # the converter puts its casts at the end
     # What it leaves in float32 (Resize) keeps a note of the other type there.
     del converted.graph.value_info[:]
     return bytes(converted.SerializeToString())

@@ -55,9 +55,10 @@ class TorchEngine:
         self._device = device
         self._autocast = None if autocast is None else getattr(torch, autocast)
         self._layout = torch.channels_last if channels_last else torch.contiguous_format
-        self._module: torch.nn.Module | None = module.eval().to(device)
+        placed: dict[str, Any] = {"device": device}
         if channels_last:
-            self._module = self._module.to(memory_format=torch.channels_last)
+            placed["memory_format"] = torch.channels_last
+        self._module: torch.nn.Module | None = module.eval().to(**placed)
         self._inputs = tuple(inputs)
         self._outputs = tuple(outputs)
 

@@ -101,9 +101,8 @@ def listed_forms(path: Path) -> int:
                 helper.make_node(operator, [value, limit], [result], f"{node.name}_{operator}")
             )
             value = result
-    changed = sum(node.op_type == "Clip" for node in graph.node) - sum(
-        node.op_type == "Clip" for node in nodes
-    )
+    before, after = ([n.op_type for n in found].count("Clip") for found in (graph.node, nodes))
+    changed: int = before - after
     if changed:
         del graph.node[:]
         graph.node.extend(nodes)

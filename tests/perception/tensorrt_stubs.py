@@ -129,8 +129,8 @@ def _placeholder(name: str) -> bytes:
     hashes_at = symbols_at + len(symbols)
     strings_at = hashes_at + len(hashes)
     size = strings_at + len(strings)
-    entries = ((14, offsets[name]), (4, hashes_at), (5, strings_at), (6, symbols_at))
-    entries += ((10, len(strings)), (11, 24), (0, 0))
+    entries = [(14, offsets[name]), (4, hashes_at), (5, strings_at), (6, symbols_at)]
+    entries += [(10, len(strings)), (11, 24), (0, 0)]
     dynamic = b"".join(struct.pack("<QQ", *entry) for entry in entries)
     header = b"\x7fELF\x02\x01\x01" + bytes(9)
     machine = _MACHINES[platform.machine()]

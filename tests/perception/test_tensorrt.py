@@ -165,8 +165,9 @@ def test_plan_key_depends_on_everything_a_plan_does() -> None:
 
 
 def record(**changes: object) -> PlanRecord:
-    values = {"key": "k", "network": "depth.onnx", "tensorrt": "10.3.0", "gpu": "Orin"}
-    values |= {"compute": "8.7", "inputs": {"x": ("objects", 3, None)}, "outputs": {"y": (3,)}}
+    values: dict[str, object] = {"key": "k", "network": "depth.onnx", "tensorrt": "10.3.0"}
+    values |= {"gpu": "Orin", "compute": "8.7"}
+    values |= {"inputs": {"x": ("objects", 3, None)}, "outputs": {"y": (3,)}}
     return PlanRecord.model_validate({**values, **changes})
 
 
