@@ -33,6 +33,7 @@ __all__ = ["TrackReport", "Tracks", "parse_words", "perceiver_config", "track"]
 TRACKS_VERSION = 1
 MAX_TRACKS = 10_000  # summaries kept, about 1 kB each: an endless stream has endless ids
 MAX_WORDS = 64  # each word is a query of its own, and of every colour
+_OWN_MS = ("decode", "perceive", "write", "draw")  # the pass; what else is timed is inside
 _LINES = 20  # objects printed: a terminal's height
 Status = Literal["ok", "partial", "interrupted", "error"]
 
@@ -159,8 +160,11 @@ class TrackReport:
             lines.append(f"and {len(self.tracks) - _LINES} more objects in tracks.json")
         if not self.tracks:
             lines.append("no object was seen")
-        stages = (f"{k} {v / max(1, frames['processed']):.1f}" for k, v in self.ms.items())
-        lines.append(f"ms per frame: {' · '.join(s for s in stages if s[:5] != 'load ')}")
+        each = {k: f"{k} {v / max(1, frames['processed']):.1f}" for k, v in self.ms.items()}
+        lines.append(f"ms per frame: {' · '.join(each[k] for k in _OWN_MS if k in each)}")
+        inside = [text for k, text in each.items() if k not in ("load", *_OWN_MS)]
+        if inside:
+            lines.append(f"of perceive, some of it at the same time: {' · '.join(inside)}")
         lines.append(f"{self.frames_per_s:.1f} frames/s; loading {self.ms['load']:.0f} ms")
         shown = "overlay.mp4" if (self.out_dir / "overlay.mp4").exists() else "masks.json"
         lines.append(f"look at {self.out_dir / shown}; objects in {self.out_dir / 'tracks.json'}")
