@@ -44,19 +44,17 @@ class MemoryGroup:
 
 
 @dataclass(frozen=True, slots=True)
-class _Entry:
+class _Light:
+    """An object's pointer on one frame; it outlives the memory."""
+
     frame: int
-    memory: NDArray[Any]
     pointer: Array
-    prompted: bool
 
 
 @dataclass(frozen=True, slots=True)
-class _Light:
-    """The pointer of an entry whose memory may be gone."""
-
-    frame: int
-    pointer: Array
+class _Entry(_Light):
+    memory: NDArray[Any]
+    prompted: bool
 
 
 @dataclass(slots=True)
@@ -137,7 +135,7 @@ class MemoryBank:
         """
         past = self._past.get(key)
         kept = _to_bfloat16(memory) if self.half else memory.copy()
-        entry = _Entry(self.frame, kept, pointer.copy(), prompted or past is None)
+        entry = _Entry(self.frame, pointer.copy(), kept, prompted or past is None)
         if past is None:
             self._make_room()
             past = _Past(
@@ -148,11 +146,12 @@ class MemoryBank:
             )
             self._past[key] = past
         elif past.last == self.frame:
-            for entries in (past.prompts, past.recent, past.pointers):
+            kept_before: tuple[deque[Any], ...] = (past.prompts, past.recent, past.pointers)
+            for entries in kept_before:
                 if entries and entries[-1].frame == self.frame:
                     entries.pop()
             # What was a prompt, or would leave the object without one, stays a prompt.
-            entry = _Entry(self.frame, kept, entry.pointer, prompted or not past.prompts)
+            entry = _Entry(self.frame, entry.pointer, kept, prompted or not past.prompts)
         past.last = self.frame
         past.recent.append(entry)
         past.pointers.append(_Light(self.frame, entry.pointer))
@@ -214,7 +213,7 @@ class MemoryBank:
         others, pointers = _others(past)
         ages = [0] * len(past.prompts)
         ages += [min(max(self.frame - e.frame, 1), oldest_memory) for e in others]
-        lights = [*past.prompts, *pointers]
+        lights: list[_Light] = [*past.prompts, *pointers]
         pointer_ages = [self.frame - light.frame for light in lights]
         if oldest_pointer is not None:
             pointer_ages = [min(age, oldest_pointer) for age in pointer_ages]

@@ -11,6 +11,7 @@ Not covered: a memory map whose side is no multiple of the latents' grid.
 from __future__ import annotations
 
 import math
+from typing import Any, TypeGuard
 
 import torch
 from torch import Tensor, nn
@@ -22,7 +23,7 @@ __all__ = ["SegmenterModel", "is_edgetam", "latent_grid", "resample", "sine_grid
 SegmenterModel = Sam2VideoModel | EdgeTamVideoModel
 
 
-def is_edgetam(model: nn.Module) -> bool:
+def is_edgetam(model: nn.Module) -> TypeGuard[EdgeTamVideoModel]:
     """Tell the two families apart."""
     return isinstance(model, EdgeTamVideoModel)
 
@@ -35,7 +36,7 @@ def sine_grid(sine: nn.Module, channels: int, side: int) -> Tensor:
 
 def resample(model: EdgeTamVideoModel, maps: Tensor) -> Tensor:
     """Turn memory maps (N, 64, E, E) into tokens (N, T, 64), 1-D latents first."""
-    perceiver = model.spatial_perceiver
+    perceiver: Any = model.spatial_perceiver
     objects, channels, side, _ = maps.shape
     flat = maps.flatten(2).transpose(1, 2)
     out = []
@@ -58,10 +59,12 @@ def resample(model: EdgeTamVideoModel, maps: Tensor) -> Tensor:
     return torch.cat(out, dim=1)
 
 
-def _layer(layer: nn.Module, latents: Tensor, features: Tensor, places: Tensor | None) -> Tensor:
+def _layer(layer: Any, latents: Tensor, features: Tensor, places: Tensor | None) -> Tensor:
     """One resampler layer; its attention is spelt out because of the batch size it fixes."""
     read = layer.layer_norm_input(features)
-    latents = latents + _attend(layer.cross_attention, layer.layer_norm_latents(latents), read, places)
+    latents = latents + _attend(
+        layer.cross_attention, layer.layer_norm_latents(latents), read, places
+    )
     latents = latents + layer.mlp(latents)
     own = layer.layer_norm_self(latents)
     latents = latents + _attend(layer.self_attention, own, own, None)
@@ -69,13 +72,16 @@ def _layer(layer: nn.Module, latents: Tensor, features: Tensor, places: Tensor |
     return out
 
 
-def _attend(module: nn.Module, query: Tensor, tokens: Tensor, places: Tensor | None) -> Tensor:
+def _attend(module: Any, query: Tensor, tokens: Tensor, places: Tensor | None) -> Tensor:
     heads, size = module.num_attention_heads, module.head_dim
-    query, key, value = module.q_proj(query), module.k_proj(tokens), module.v_proj(tokens)
+    key, value = module.k_proj(tokens), module.v_proj(tokens)
     if places is not None:  # heads * size channels, as transformers reshapes them
         key, value = key + places, value + places
-    parts = (x.reshape(*x.shape[:2], heads, size).transpose(1, 2) for x in (query, key, value))
-    read = F.scaled_dot_product_attention(*parts, scale=module.scaling)
+    asked, key, value = (
+        x.reshape(*x.shape[:2], heads, size).transpose(1, 2)
+        for x in (module.q_proj(query), key, value)
+    )
+    read = F.scaled_dot_product_attention(asked, key, value, scale=module.scaling)
     out: Tensor = module.o_proj(read.transpose(1, 2).flatten(2))
     return out
 
@@ -85,7 +91,8 @@ def latent_grid(model: EdgeTamVideoModel) -> tuple[Tensor, Tensor]:
 
     1-D latents stand nowhere: position zero, angle zero.
     """
-    perceiver, attention = model.spatial_perceiver, model.memory_attention
+    perceiver: Any = model.spatial_perceiver
+    attention: Any = model.memory_attention
     loose, side = perceiver.num_latents_1d, math.isqrt(perceiver.num_latents_2d)
     places = sine_grid(perceiver.positional_encoding, perceiver.hidden_size, side)
     cos, sin = attention.rotary_emb(torch.zeros(1), attention.position_ids_k)

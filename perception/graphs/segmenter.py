@@ -13,7 +13,7 @@ Not covered: mask prompts; pictures that are not square.
 
 from __future__ import annotations
 
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -156,7 +156,7 @@ class DecoderGraph(nn.Module):
         ``Sam2VideoMaskDecoder.forward`` up to its choice of masks; m is 1 where the
         configuration leaves no choice, else 4.
         """
-        decoder = self.model.mask_decoder
+        decoder: Any = self.model.mask_decoder
         rows, prompts = sparse.shape[:2]
         channels, height, width = embedding.shape[1:]
         learnt = torch.cat(
@@ -180,7 +180,7 @@ class DecoderGraph(nn.Module):
         return masks, iou, mask_tokens, decoder.pred_obj_score_head(out[:, :, 0])
 
     def _chooses(self) -> bool:
-        decoder = self.model.mask_decoder
+        decoder: Any = self.model.mask_decoder
         return bool(
             self.model.config.multimask_output_in_sam or decoder.dynamic_multimask_via_stability
         )
@@ -193,7 +193,8 @@ class DecoderGraph(nn.Module):
         Token 0 is the single mask; prompts of few points take the best of the others, and an
         unstable single mask falls back to them ("dynamic multimask").
         """
-        config, decoder = self.model.config, self.model.mask_decoder
+        config = self.model.config
+        decoder: Any = self.model.mask_decoder
         mask, score, token = masks[:, :, 0], iou[:, :, 0], tokens[:, :, 0]
         if not self._chooses():
             return mask, score, token
@@ -224,4 +225,5 @@ class DecoderGraph(nn.Module):
 
 def _add_fine(maps: Tensor, fine: Tensor, prompts: int) -> Tensor:
     """Add a picture's fine features (1 or B, c, h, w) to maps (B * P, c, h, w)."""
-    return (maps.unflatten(0, (-1, prompts)) + fine[:, None]).flatten(0, 1)
+    out: Tensor = (maps.unflatten(0, (-1, prompts)) + fine[:, None]).flatten(0, 1)
+    return out

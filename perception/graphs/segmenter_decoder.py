@@ -13,7 +13,7 @@ Not covered: dropout, attention similarity and target embeddings (PerSAM).
 
 from __future__ import annotations
 
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -21,16 +21,14 @@ from torch import Tensor, nn
 __all__ = ["norm_planes", "two_way"]
 
 
-def two_way(
-    transformer: nn.Module, tokens: Tensor, image: Tensor, grid: Tensor
-) -> tuple[Tensor, Tensor]:
+def two_way(transformer: Any, tokens: Tensor, image: Tensor, grid: Tensor) -> tuple[Tensor, Tensor]:
     """Let tokens (B, P, T, C) and picture tokens (B, 1, L, C) read each other.
 
     ``grid`` are the positions of the picture's tokens, (1 or B, 1, L, C). Returns both as they
     leave the last layer, (B, P, T, C) and (B, P, L, C).
     """
     queries, keys = tokens, image
-    for layer in cast(nn.ModuleList, transformer.layers):
+    for layer in transformer.layers:
         if layer.skip_first_layer_pe:
             queries = layer.self_attn(query=queries, key=queries, value=queries)[0]
         else:
@@ -43,7 +41,7 @@ def two_way(
         queries = layer.layer_norm3(queries + layer.mlp(queries))
         read = _read_tokens(layer.cross_attn_image_to_token, placed, queries + tokens, queries)
         keys = layer.layer_norm4(keys + read)
-    final = cast(nn.Module, transformer.final_attn_token_to_image)
+    final = transformer.final_attn_token_to_image
     queries = queries + _read_image(final, queries + tokens, keys, keys + grid)
     out: Tensor = transformer.layer_norm_final_attn(queries)
     return out, keys
@@ -56,19 +54,19 @@ def norm_planes(maps: Tensor, norm: nn.LayerNorm) -> Tensor:
     return centred / deviation * norm.weight[:, None, None] + norm.bias[:, None, None]
 
 
-def _heads(module: nn.Module, name: str) -> Tensor:
+def _heads(module: Any, name: str) -> Tensor:
     """Return a projection's weight (D, C) by head, (heads, D / heads, C)."""
     weight = cast(nn.Linear, getattr(module, name)).weight
     return weight.reshape(cast(int, module.num_attention_heads), -1, weight.shape[1])
 
 
-def _split(module: nn.Module, tokens: Tensor) -> Tensor:
+def _split(module: Any, tokens: Tensor) -> Tensor:
     """Split (B, P, T, D) by head -> (B, P, heads, T, D / heads)."""
     heads, size = cast(int, module.num_attention_heads), cast(int, module.head_dim)
     return tokens.reshape(*tokens.shape[:3], heads, size).transpose(2, 3)
 
 
-def _read_image(module: nn.Module, query: Tensor, keys: Tensor, placed: Tensor) -> Tensor:
+def _read_image(module: Any, query: Tensor, keys: Tensor, placed: Tensor) -> Tensor:
     """Tokens (B, P, T, C) attend to picture tokens -> (B, P, T, C)."""
     heads = cast(int, module.num_attention_heads)
     asked = _split(module, module.q_proj(query) * cast(float, module.scaling))
@@ -80,7 +78,7 @@ def _read_image(module: nn.Module, query: Tensor, keys: Tensor, placed: Tensor) 
     return out
 
 
-def _read_tokens(module: nn.Module, placed: Tensor, tokens: Tensor, values: Tensor) -> Tensor:
+def _read_tokens(module: Any, placed: Tensor, tokens: Tensor, values: Tensor) -> Tensor:
     """Picture tokens (B, 1 or P, L, C) attend to tokens (B, P, T, C) -> (B, P, L, C)."""
     heads, size = cast(int, module.num_attention_heads), cast(int, module.head_dim)
     keys = _split(module, module.k_proj(tokens) * cast(float, module.scaling))

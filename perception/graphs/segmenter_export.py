@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -42,7 +43,7 @@ def export_segmenter(
         ModelError: if a written file and its module differ by more than ``tolerance`` at any
             of the sizes tried (one and several objects, one to seven memories).
     """
-    model = model.eval()
+    cast(nn.Module, model).eval()
     size = image_side(model)
     source = torch.Generator().manual_seed(0)
     pixels = torch.randn(1, 3, size, size, generator=source)

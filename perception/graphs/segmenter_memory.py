@@ -20,7 +20,7 @@ another size than the configuration's.
 
 from __future__ import annotations
 
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -51,8 +51,9 @@ class MemoryEncoderGraph(nn.Module):
         self, embedding: Tensor, mask_logits: Tensor, object_logits: Tensor, prompted: Tensor
     ) -> Tensor:
         """See the class."""
-        model, config, encoder = self.model, self.model.config, self.model.memory_encoder
-        size = int(config.image_size)
+        model, config = self.model, self.model.config
+        encoder: Any = model.memory_encoder
+        size = cast(int, config.image_size)
         fine = F.interpolate(
             mask_logits[:, None], size=(size, size), mode="bilinear", align_corners=False
         )
@@ -92,7 +93,7 @@ class MemoryAttentionGraph(nn.Module):
     def __init__(self, model: SegmenterModel) -> None:
         super().__init__()
         self.model = model
-        attention = model.memory_attention
+        attention: Any = model.memory_attention
         side = model.prompt_encoder.image_embedding_size[0]
         with torch.no_grad():
             cos, sin = attention.rotary_emb(torch.zeros(1), attention.position_ids)
@@ -137,14 +138,14 @@ class MemoryAttentionGraph(nn.Module):
         turn = torch.cat([turn, still[..., :1].expand(-1, -1, turn.shape[-1])], dim=1)
         # Before the first cross-attention nothing depends on the object: (1, E*E, C).
         state = embedding.flatten(2).transpose(1, 2) + cast(Tensor, self.feature_grid)
-        for layer in model.memory_attention.layers:
+        for layer in cast(Any, model.memory_attention.layers):
             state = self._layer(layer, state, keys, values, turn)
         out: Tensor = model.memory_attention.layer_norm(state)
         conditioned: Tensor = out.transpose(1, 2).reshape(objects, width, *embedding.shape[2:])
         return conditioned
 
     def _layer(
-        self, layer: nn.Module, state: Tensor, keys: Tensor, values: Tensor, turn: Tensor
+        self, layer: Any, state: Tensor, keys: Tensor, values: Tensor, turn: Tensor
     ) -> Tensor:
         own = cast(Tensor, self.turn)
         normed = layer.layer_norm1(state)
@@ -175,7 +176,7 @@ def pointer_time_encoding(model: SegmenterModel, offsets: Tensor) -> Tensor:
 
 
 def _attend(
-    module: nn.Module, query: Tensor, keys: Tensor, values: Tensor, turn: Tensor, turn_keys: Tensor
+    module: Any, query: Tensor, keys: Tensor, values: Tensor, turn: Tensor, turn_keys: Tensor
 ) -> Tensor:
     """Rotary attention of (B, L, C) on keys and values (N, K, c), B = N or 1 -> (N, L, C).
 
