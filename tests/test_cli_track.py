@@ -115,7 +115,7 @@ def test_a_soak_is_told_in_tables_and_json(tmp_path: Path) -> None:
     out = tmp_path / "soak.json"
     got = edgetwin("eval", "soak", "--frames", 40, "--no-loads", "--sprites", 12, "--cache",
                    tmp_path / "cut", "-o", out)  # fmt: skip
-    if got.returncode == 1 and "OpenGL" in got.stderr:
+    if got.returncode and ("EGL" in got.stderr or "OpenGL" in got.stderr):
         pytest.skip("this machine has no libEGL to render with")
     assert got.returncode in (0, 1), got.stderr  # forty frames are too few to judge memory
     assert "Soak, 40 frames" in got.stdout
