@@ -193,20 +193,20 @@ def hidden_cost(track: Track, look: Look, j: int, reach_fraction: float) -> floa
     if color is not None and track.colors.weights and track.colors.share(color) < 0.25:
         return float("inf")
     pair = np.stack([track.predicted_box(look.timestamp_s), look.boxes[j]]).astype(np.float32)
-    if track.state != "left" and box_iou(pair[:1], pair[1:])[0, 0] > 0.5:
-        return visible_cost(track, look, j)
+    near = track.state != "left" and box_iou(pair[:1], pair[1:])[0, 0] > 0.5
+    there = visible_cost(track, look, j) if near else float("inf")
     if _other_noun(track, look, j):
-        return float("inf")
+        return there
     gap = float(np.hypot(*(look.centroids[j] - track.centroid - track.shift(look.timestamp_s))))
     reach = max(reach_fraction * look.diagonal, track.size)
     if track.state != "left" and gap > reach:
-        return float("inf")
+        return there
     place, name = min(gap / reach, 1.0), _name_cost(track, look, j)
     size = _size_cost(look.areas[j], track)
     unlike = look.unlike(track, j)
     if unlike is None:
-        return 0.5 * name + 0.3 * place + 0.2 * size
-    return 0.35 * name + 0.35 * unlike + 0.2 * place + 0.1 * size
+        return min(there, 0.5 * name + 0.3 * place + 0.2 * size)
+    return min(there, 0.35 * name + 0.35 * unlike + 0.2 * place + 0.1 * size)
 
 
 def _other_noun(track: Track, look: Look, j: int) -> bool:

@@ -114,10 +114,10 @@ class Tracker:
         sightings = self._sightings(followed)
         look = Look(found, masks, timestamp_s, size_hw, sightings, appearance_nd)
         taken: dict[int, Track] = {}
-        self._match([t for t in self._tracks if t.state == "visible"], look, taken)
-        self._match_hidden(look, taken)
+        self._match_known(look, taken)
+        self._match_left(look, taken)
         self._drop_duplicates(look, taken)
-        self._match(self._candidates, look, taken)
+        self._match_candidates(look, taken)
         self._begin(look, taken)
         held = self._hold(look, taken)
         self._miss(look, taken, held)
@@ -203,32 +203,54 @@ class Tracker:
         self._left = self._left[-self.config.max_left :]
         self._tracks = [t for t in self._tracks if t.state != "left"]
 
-    def _match(self, tracks: list[Track], look: Look, taken: dict[int, Track]) -> None:
+    def _match_known(self, look: Look, taken: dict[int, Track]) -> None:
+        """Match visible and hidden objects at once, or one would take the other's detection."""
+        shown = [t for t in self._tracks if t.state == "visible"]
+        hidden = [t for t in self._tracks if t.state == "occluded"]
+        rows = list(range(len(look)))
+        limit = self.config.max_cost
+        scaled = self._hidden_costs(hidden, look, rows) * limit / self.config.hidden_max_cost
+        cost = np.concatenate([visible_costs(shown, look, rows), scaled + self.config.hidden_extra])
+        self.counts.reidentified += self._give([*shown, *hidden], rows, cost, limit, look, taken)
+
+    def _match_left(self, look: Look, taken: dict[int, Track]) -> None:
         rows = [j for j in range(len(look)) if j not in taken]
-        cost = visible_costs(tracks, look, rows)
-        for i, k in assign(cost, self.config.max_cost, most=False):
+        cost = self._hidden_costs(self._left, look, rows)
+        pool, limit = list(self._left), self.config.hidden_max_cost
+        self.counts.reidentified += self._give(pool, rows, cost, limit, look, taken)
+        self._tracks += [t for t in pool if t.state == "visible"]
+        self._left = [t for t in pool if t.state != "visible"]
+
+    def _match_candidates(self, look: Look, taken: dict[int, Track]) -> None:
+        rows = [j for j in range(len(look)) if j not in taken]
+        cost = visible_costs(self._candidates, look, rows)
+        self._give(self._candidates, rows, cost, self.config.max_cost, look, taken)
+
+    def _hidden_costs(
+        self, pool: Sequence[Track], look: Look, rows: Sequence[int]
+    ) -> NDArray[np.float64]:
+        cost = np.full((len(pool), len(rows)), np.inf)
+        for k, j in enumerate(rows):
+            if look.score(j) >= self.config.start_score:
+                cost[:, k] = [hidden_cost(t, look, j, self.config.reach) for t in pool]
+        return cost
+
+    def _give(
+        self,
+        tracks: Sequence[Track],
+        rows: Sequence[int],
+        cost: NDArray[np.float64],
+        limit: float,
+        look: Look,
+        taken: dict[int, Track],
+    ) -> int:
+        """Let the best pairs be seen; returns how many of the tracks were hidden before."""
+        back = 0
+        for i, k in assign(cost, limit, most=False):
+            back += tracks[i].state != "visible"
             look.give(rows[k], tracks[i])
             taken[rows[k]] = tracks[i]
-
-    def _match_hidden(self, look: Look, taken: dict[int, Track]) -> None:
-        hidden = [t for t in self._tracks if t.state == "occluded"]
-        for pool in (hidden, list(self._left)):
-            rows = [
-                j
-                for j in range(len(look))
-                if j not in taken and look.score(j) >= self.config.start_score
-            ]
-            cost = np.array(
-                [[hidden_cost(t, look, j, self.config.reach) for j in rows] for t in pool]
-            ).reshape(len(pool), len(rows))
-            for i, k in assign(cost, self.config.hidden_max_cost, most=False):
-                track = pool[i]
-                look.give(rows[k], track)
-                taken[rows[k]] = track
-                self.counts.reidentified += 1
-                if track in self._left:
-                    self._left.remove(track)
-                    self._tracks.append(track)
+        return back
 
     def _drop_duplicates(self, look: Look, taken: dict[int, Track]) -> None:
         """Mark detections that repeat an object already matched; they begin nothing."""

@@ -36,6 +36,7 @@ class TrackerConfig:
     sure_score: float = 0.6  # a young object above this is hidden, not doubted, when missed
     max_cost: float = 0.85  # of a visible object's match
     hidden_max_cost: float = 0.6  # of a hidden object's match
+    hidden_extra: float = 0.1  # cost of a hidden object's return against a visible one's match
     confirmations: int = 2
     memory_score: float = 0.5  # below this a mask from memory shows nothing
     hold_looks: int = 24  # looks in a row that memory alone may keep an object visible

@@ -498,6 +498,20 @@ def test_contested_are_hidden_objects_and_those_that_touch() -> None:
     assert Tracker().contested(0.0) == ()
 
 
+def test_visible_object_does_not_take_what_a_hidden_one_comes_back_as() -> None:
+    """A ball rolls behind a mug; when it comes out before it, the mug is not called a ball."""
+    tracker = Tracker()
+    seen = {"appearance_nd": vectors(0, 20)}
+    for k in range(4):
+        rows = look(mug(60 + 10 * k, 60), (box(120, 60), "ball", "red", 0.9))
+        assert tracker.update(rows, None, 0.1 * k, SIZE, **seen) == (1, 2)
+    tracker.update(look((box(120, 60), "ball", "red", 0.9)), None, 0.4, SIZE)
+    assert tracker.get(1).state == "occluded"
+    came = look(mug(118, 60))  # where the ball was, which it covers now
+    assert tracker.update(came, None, 0.5, SIZE, appearance_nd=vectors(0)) == (1,)
+    assert tracker.get(2).state == "occluded"
+
+
 def test_pending_counts_candidates() -> None:
     tracker = Tracker(TrackerConfig(settle_s=0.0, first_score=0.5))
     tracker.update(look(mug(60, 60)), None, 0.0, SIZE)
