@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -192,3 +194,16 @@ def test_wrong_requests_are_refused() -> None:
         evaluate_tracking(settings=["boxen"])  # type: ignore[list-item]
     with pytest.raises(InputError, match="positive limit"):
         evaluate_tracking(limit=0)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not os.environ.get("EDGETWIN_SLOW"), reason="renders a world: EDGETWIN_SLOW=1")
+def test_ours_is_ahead_where_things_hide(tmp_path: Path) -> None:
+    pytest.importorskip("trackeval")
+    pytest.importorskip("mujoco")
+    tables = evaluate_tracking(clips=("hiding",), settings=("boxes",), limit=1, cache=tmp_path)
+    rows = {row[0]: dict(zip(tables[0].columns, row, strict=True)) for row in tables[0].rows}
+    ours = rows.pop("EdgeTwin")
+    for other in rows.values():
+        assert ours["HOTA"] > other["HOTA"]  # type: ignore[operator]
+        assert ours["IDF1"] > other["IDF1"]  # type: ignore[operator]
