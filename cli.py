@@ -23,6 +23,7 @@ from .deploy.console import (
     print_json,
     print_warnings,
     progress,
+    told_when_interrupted,
 )
 from .distill.commands import distill_app, eval_app
 from .twin.errors import EdgeTwinError
@@ -85,7 +86,7 @@ def run(
     """
     from .deploy.run import run as run_pipeline
 
-    with progress() as show_progress:
+    with told_when_interrupted(), progress() as show_progress:
         report = run_pipeline(source, question or [], out, models, fps=fps, progress=show_progress)
     print_warnings(report.warnings)
     if as_json:
@@ -143,7 +144,7 @@ def track(
     from .deploy.track import perceiver_config
     from .deploy.track import track as track_source
 
-    with progress() as show_progress:
+    with told_when_interrupted(), progress() as show_progress:
         report = track_source(
             source,
             out,

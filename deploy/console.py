@@ -23,6 +23,7 @@ __all__ = [
     "print_json",
     "print_warnings",
     "progress",
+    "told_when_interrupted",
 ]
 
 ModelsOption = Annotated[
@@ -72,6 +73,16 @@ def progress() -> Iterator[Callable[[str, int, int | None], None]]:
             bars.update(tasks[stage], completed=done, total=total)
 
         yield update
+
+
+@contextmanager
+def told_when_interrupted() -> Iterator[None]:
+    """Say on Ctrl-C that results are kept; the interrupt goes on to exit code 130."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        print("interrupted: what was written is kept", file=sys.stderr)
+        raise
 
 
 def print_warnings(warnings: Sequence[str]) -> None:

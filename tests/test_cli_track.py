@@ -76,6 +76,7 @@ def test_interrupting_track_keeps_what_was_perceived(tmp_path: Path) -> None:
         _, stderr = process.communicate(timeout=60)
     assert process.returncode == 130
     assert b"Traceback" not in stderr
+    assert b"interrupted: what was written is kept" in stderr
     told = json.loads((out / "tracks.json").read_text())
     assert told["status"] == "interrupted"
     frames = told["frames"]
