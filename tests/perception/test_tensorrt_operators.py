@@ -23,8 +23,6 @@ from onnx import TensorProto, helper, numpy_helper  # noqa: E402
 F, INT, B, D = TensorProto.FLOAT, TensorProto.INT64, TensorProto.BOOL, TensorProto.DOUBLE
 JETPACK_6_OPSET = 20  # TensorRT 10.3
 EMBEDDED = sorted(embedded_dir().glob("*.onnx"))
-# Files written before the exporter turned whole-number Clip into Max (graphs/onnx_file.py).
-KNOWN = {"segmenter_decoder.onnx": "(Clip): input 'pad_1' is INT64"}
 slow = pytest.mark.skipif(not os.environ.get("EDGETWIN_SLOW"), reason="EDGETWIN_SLOW is not set")
 
 
@@ -34,7 +32,7 @@ def faults(file: Path) -> list[str]:
 
 @pytest.mark.parametrize("file", EMBEDDED, ids=lambda f: f.stem)
 def test_tensorrt_takes_the_embedded_graphs(file: Path) -> None:
-    assert [f for f in faults(file) if KNOWN.get(file.name, "\0") not in f] == []
+    assert faults(file) == []
     used = {node.op_type for node in onnx.load(str(file)).graph.node}
     assert len(used) > 10
     assert not used & SINCE
@@ -43,8 +41,7 @@ def test_tensorrt_takes_the_embedded_graphs(file: Path) -> None:
 @pytest.mark.parametrize("file", EMBEDDED, ids=lambda f: f.stem)
 def test_tensorrt_takes_their_half_precision_forms(file: Path, tmp_path: Path) -> None:
     (tmp_path / file.name).write_bytes(half_precision(file))
-    found = faults(tmp_path / file.name)
-    assert [f for f in found if KNOWN.get(file.name, "\0") not in f] == []
+    assert faults(tmp_path / file.name) == []
 
 
 def test_the_list_is_whole_and_consistent() -> None:
