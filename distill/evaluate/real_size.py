@@ -41,10 +41,10 @@ SEGMENTERS = ("sam2.1-tiny", "edgetam")
 
 # name -> what it is called in the table, how masks follow, whether every frame is looked at
 VARIANTS: dict[str, tuple[str, str, bool]] = {
-    "memory": ("ours, memory of all objects every frame", "memory", False),
-    "hybrid": ("ours, memory between looks (default)", "hybrid", False),
+    "memory": ("ours, memory of all objects", "memory", False),
+    "hybrid": ("ours, memory between looks", "hybrid", False),
     "boxes": ("ours, boxes between looks", "boxes", False),
-    "looks": ("ours, detector and memory every frame", "hybrid", True),
+    "looks": ("ours, a look at every frame", "hybrid", True),
 }
 
 
@@ -66,8 +66,9 @@ def compare(
     """Time both sides in one run and return two tables: frames per second, where time goes.
 
     ``reduced`` halves every network's picture (SAM 2 at 512, OWLv2 at 480, depth at 252) for
-    the CPU; ``session`` also times the video session; ``memories`` is how many frames of memory attention reads; ``cache`` keeps the
-    exported graphs for the next run (by default they are written anew, which takes minutes).
+    the CPU; ``memories`` is how many frames memory attention reads; ``session`` also times the
+    video session; ``cache`` keeps the exported graphs for the next run (by default they are
+    written anew, which takes minutes).
 
     Raises:
         InputError: if an argument is out of range.

@@ -36,7 +36,7 @@ class Straightforward:
 
         from .real_size_models import image_segmenter
 
-        self.label = "transformers, all on every frame" + (", video session" if session else "")
+        self.label = "transformers, video session" if session else "transformers, every frame"
         self._torch, self._film, self._next = torch, film, 0
         self._device = live.device
         networks = live.networks
