@@ -111,7 +111,8 @@ class OnnxRuntimeEngine:
 
     ``threads`` bounds the intra-operator threads (None: one per physical core, which
     onnxruntime decides); ``gpu_memory_mb`` bounds the arena of one network on a GPU. On the
-    CPU there is no arena: what a run used goes back. ``fp16`` lets TensorRT compute in half
+    CPU a network with free dimensions gives back what a run used; one with fixed shapes keeps
+    it and reaches a steady size after its first run. ``fp16`` lets TensorRT compute in half
     precision; ``optimize=False`` opens the file as it is, for a look at its ports.
 
     Raises:
@@ -131,27 +132,9 @@ class OnnxRuntimeEngine:
     ) -> None:
         self._name = Path(path).name
         providers = _providers(Path(path), device, gpu_memory_mb, fp16)
-        options = ort.SessionOptions()
-        options.log_severity_level = 3
-        options.inter_op_num_threads = 1
-        # An arena per network keeps the largest of every size it has seen, and goes on growing
-        # while the number of objects changes: 320 MB and rising against 130 MB, level.
-        options.enable_cpu_mem_arena = False
-        if not optimize:
-            options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
-        if threads is not None:
-            options.intra_op_num_threads = threads
-        # Idle threads of several sessions must not spin against each other on two cores.
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        try:
-            self._session: Any = ort.InferenceSession(
-                str(path), sess_options=options, providers=providers
-            )
-        except Exception as error:  # onnxruntime raises a dozen unrelated classes
-            raise ModelError(
-                f"expected a network that onnxruntime {ort.__version__} can open at {path}, got: "
-                f"{_first_line(error)}; restore the file, or export it again"
-            ) from error
+        self._session: Any = _session(path, providers, threads, optimize, arena=True)
+        if any(not isinstance(n, int) for arg in self._session.get_inputs() for n in arg.shape):
+            self._session = _session(path, providers, threads, optimize, arena=False)
         self._inputs = tuple(_port(arg) for arg in self._session.get_inputs())
         self._outputs = tuple(_port(arg) for arg in self._session.get_outputs())
         self._names = [port.name for port in self._outputs]
@@ -200,6 +183,31 @@ class OnnxRuntimeEngine:
     def close(self) -> None:
         """Release the session."""
         self._session = None
+
+
+def _session(
+    path: str | Path, providers: list[Any], threads: int | None, optimize: bool, *, arena: bool
+) -> Any:
+    options = ort.SessionOptions()
+    options.log_severity_level = 3
+    options.inter_op_num_threads = 1
+    # Of a network with free dimensions an arena would keep the largest of every size it has
+    # seen and go on growing while the number of objects changes; with fixed ones it is level,
+    # and saves the cost of fresh memory.
+    options.enable_cpu_mem_arena = arena
+    if not optimize:
+        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    if threads is not None:
+        options.intra_op_num_threads = threads
+    # Idle threads of several sessions must not spin against each other on two cores.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    try:
+        return ort.InferenceSession(str(path), sess_options=options, providers=providers)
+    except Exception as error:  # onnxruntime raises a dozen unrelated classes
+        raise ModelError(
+            f"expected a network that onnxruntime {ort.__version__} can open at {path}, got: "
+            f"{_first_line(error)}; restore the file, or export it again"
+        ) from error
 
 
 def _largest(ports: tuple[Port, ...]) -> dict[str, int]:
