@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -179,7 +180,7 @@ def test_perception_never_imports_torch() -> None:
     assert done.returncode == 0, done.stderr
 
 
-def test_memory_is_level_while_sizes_change() -> None:
+def test_networks_with_free_sizes_give_memory_back() -> None:
     code = """
 import numpy as np
 from edgetwin.perception.bundle import embedded_dir
@@ -204,6 +205,10 @@ print(max(seen[12:]))
 """
     if not Path("/proc/self/statm").exists():
         pytest.skip("reads /proc")
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    # The C library, which may keep up to 64 MB of what it gets back, is told not to.
+    environment = {**os.environ, "MALLOC_TRIM_THRESHOLD_": "1000000"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=120
+    )
     assert done.returncode == 0, done.stderr
-    assert float(done.stdout) < 45
+    assert float(done.stdout) < 20
