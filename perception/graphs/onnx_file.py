@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
+import tempfile
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import torch
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
 from ...twin.errors import ModelError
@@ -79,17 +80,27 @@ def listed_forms(path: Path) -> int:
     """Write operators in the forms that TensorRT's operator list has; returns how many.
 
     Clip of whole numbers, which the list gives for floating-point numbers only, becomes Max
-    and Min, which it gives for both. Values do not change.
+    and Min, which it gives for both. A bicubic Resize, which it does not have, becomes its
+    result where that is constant: the position embedding of an image encoder, stretched to
+    the picture's size. Values do not change.
     """
     model = onnx.load(str(path))
-    graph = model.graph
+    changed = _whole_clips(model.graph) + _constant_resizes(model)
+    if changed:
+        onnx.save(model, str(path))
+    return changed
+
+
+def _whole_clips(graph: onnx.GraphProto) -> int:
     kinds = {v.name: v.type.tensor_type.elem_type for v in (*graph.input, *graph.value_info)}
     whole = (TensorProto.INT32, TensorProto.INT64)
     nodes: list[onnx.NodeProto] = []
+    changed = 0
     for node in graph.node:
         if node.op_type != "Clip" or kinds.get(node.input[0]) not in whole:
             nodes.append(node)
             continue
+        changed += 1
         bounds = [b for b in zip(("Max", "Min"), node.input[1:], strict=False) if b[1]]
         if not bounds:
             nodes.append(helper.make_node("Identity", node.input[:1], node.output, node.name))
@@ -101,13 +112,69 @@ def listed_forms(path: Path) -> int:
                 helper.make_node(operator, [value, limit], [result], f"{node.name}_{operator}")
             )
             value = result
-    before, after = ([n.op_type for n in found].count("Clip") for found in (graph.node, nodes))
-    changed: int = before - after
     if changed:
         del graph.node[:]
         graph.node.extend(nodes)
-        onnx.save(model, str(path))
     return changed
+
+
+def _constant_resizes(model: onnx.ModelProto) -> int:
+    graph = model.graph
+    folded = [
+        (node, sources)
+        for node in graph.node
+        if node.op_type == "Resize"
+        and any(a.name == "mode" and a.s == b"cubic" for a in node.attribute)
+        and (sources := _sources(graph, node)) is not None
+    ]
+    for node, sources in folded:
+        name = node.output[0]
+        used = {source for one in sources for source in one.input}
+        constants = [tensor for tensor in graph.initializer if tensor.name in used]
+        wanted = helper.make_tensor_value_info(name, TensorProto.FLOAT, None)
+        part = helper.make_graph(sources, "constant", [], [wanted], constants)
+        small = helper.make_model(
+            part, opset_imports=model.opset_import, ir_version=model.ir_version
+        )
+        with tempfile.TemporaryDirectory() as folder:
+            onnx.save(small, str(Path(folder) / "constant.onnx"))
+            value = open_engine(Path(folder) / "constant.onnx", device="cpu").run({})[name]
+        graph.node.remove(node)
+        graph.initializer.append(numpy_helper.from_array(value, name))
+    if folded:
+        _drop_unused(graph)
+    return len(folded)
+
+
+def _sources(graph: onnx.GraphProto, node: onnx.NodeProto) -> list[onnx.NodeProto] | None:
+    """Return the nodes that a node's result comes from, None if an input is among them."""
+    made = {name: one for one in graph.node for name in one.output}
+    given = {value.name for value in graph.input}
+    needed, waiting = {node.output[0]}, list(node.input)
+    while waiting:
+        name = waiting.pop()
+        if name in given:
+            return None
+        if name in made and name not in needed:
+            needed.add(name)
+            waiting += made[name].input
+    return [one for one in graph.node if needed.intersection(one.output)]
+
+
+def _drop_unused(graph: onnx.GraphProto) -> None:
+    """Remove nodes and constants that nothing reads any more (none where subgraphs may)."""
+    if any(a.HasField("g") or a.graphs for node in graph.node for a in node.attribute):
+        return
+    while True:
+        read = {name for node in graph.node for name in node.input}
+        read.update(value.name for value in graph.output)
+        dead = [node for node in graph.node if not read.intersection(node.output)]
+        if not dead:
+            break
+        for node in dead:
+            graph.node.remove(node)
+    for tensor in [tensor for tensor in graph.initializer if tensor.name not in read]:
+        graph.initializer.remove(tensor)
 
 
 def parity(module: nn.Module, inputs: Mapping[str, Tensor], path: Path) -> float:

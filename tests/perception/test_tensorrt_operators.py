@@ -361,6 +361,41 @@ def test_whole_number_clips_become_max_and_min(tmp_path: Path) -> None:
     np.testing.assert_array_equal(open_engine(file, device="cpu").run({"x": x})["y"], before)
 
 
+def test_bicubic_resizes_of_constants_become_their_results(tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    from edgetwin.perception.graphs.onnx_file import listed_forms
+
+    table = np.random.default_rng(0).normal(size=(1, 7, 7, 2))
+
+    def build(source: str) -> Path:
+        stretched = model(
+            [
+                node("Transpose", [source], ["t"], perm=[0, 3, 1, 2]),
+                node("Resize", ["t", "", "", "size"], ["r"], mode="cubic", cubic_coeff_a=-0.75),
+                node("Add", ["x", "r"], ["y"]),
+            ],
+            [value("x", F, [1, 2, 16, 16]), value("z", F, [1, 7, 7, 2])],
+            [value("y", F, [1, 2, 16, 16])],
+            (constant("table", table, np.float32), constant("size", [1, 2, 16, 16])),
+        )
+        onnx.save(stretched, str(tmp_path / f"{source}.onnx"))
+        return tmp_path / f"{source}.onnx"
+
+    file = build("table")
+    arrays = {"x": np.ones((1, 2, 16, 16), np.float32), "z": np.ones((1, 7, 7, 2), np.float32)}
+    before = open_engine(file, device="cpu").run(arrays)["y"]
+    assert "got cubic" in faults(file)[0]
+    assert listed_forms(file) == 1
+    assert faults(file) == []
+    left = onnx.load(str(file)).graph
+    assert [one.op_type for one in left.node] == ["Add"]
+    assert [tensor.name for tensor in left.initializer] == ["r"]
+    np.testing.assert_allclose(open_engine(file, device="cpu").run(arrays)["y"], before, atol=1e-6)
+    computed = build("z")  # of an input: stays, and is found
+    assert listed_forms(computed) == 0
+    assert "got cubic" in faults(computed)[0]
+
+
 @slow
 @pytest.mark.parametrize("family", ["tiny_sam2", "tiny_edgetam"])
 def test_tensorrt_takes_fresh_segmenters(family: str, tmp_path: Path) -> None:
