@@ -175,10 +175,7 @@ def test_malformed_depth_configs(change: dict[str, Any]) -> None:
 
 def test_sam2_s_square_is_pillow_s_stretched_picture(tmp_path: Path) -> None:
     """torchvision's antialiased resize, which SAM 2's processor uses, is Pillow's."""
-    from edgetwin.perception.segmenter import Segmenter, SegmenterConfig
-
-    if not hasattr(SegmenterConfig, "resize"):
-        pytest.skip("the segmenter has one way to resize")
+    from edgetwin.perception.segmenter import Segmenter
 
     class Encoder(Recorder):
         def run(self, inputs: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
