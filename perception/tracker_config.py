@@ -16,9 +16,20 @@ __all__ = ["FollowedMasks", "TrackerConfig", "TrackerCounts"]
 class FollowedMasks(Protocol):
     """Masks from memory: ``SegmentedMasks`` of the segmenter."""
 
-    masks_nhw: NDArray[np.bool_]
-    scores_n: NDArray[np.float32]
-    object_logits_n: NDArray[np.float32]
+    @property
+    def masks_nhw(self) -> NDArray[np.bool_]:
+        """(N, H, W)."""
+        ...
+
+    @property
+    def scores_n(self) -> NDArray[np.float32]:
+        """(N,) predicted IoU."""
+        ...
+
+    @property
+    def object_logits_n(self) -> NDArray[np.float32]:
+        """(N,) above zero where the object is in the picture."""
+        ...
 
     def __len__(self) -> int: ...
 

@@ -58,6 +58,7 @@ def test_both_sides_run_and_are_compared(sources: dict[str, str]) -> None:
     for stage in ("encoder", "detector", "segmenter", "depth", "memory", "prepare"):
         assert stage in by_stage
     memory = dict(zip(real_size.VARIANTS, by_stage["memory"][2:], strict=True))
+    assert isinstance(memory["memory"], float)
     assert memory["memory"] > 0
     assert memory["boxes"] is None
 

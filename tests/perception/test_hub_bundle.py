@@ -161,9 +161,9 @@ def test_a_named_set_with_networks_replaced(
     bundle = load_bundle("edge", device="cpu")
     assert bundle.name == "edge"
     assert bundle.warnings == ()  # pinned, and free
-    source = bundle.network("detector").source
-    assert source is not None
-    assert (source.id, source.licence) == (HUB_SETS["edge"]["detector"], "Apache-2.0")
+    taken = bundle.network("detector").source
+    assert taken is not None
+    assert (taken.id, taken.licence) == (HUB_SETS["edge"]["detector"], "Apache-2.0")
     other = load_bundle("edge", device="cpu", networks={"depth": f"{tiny.METRIC}@{tiny.COMMIT}"})
     assert other.network("depth").config["metric"]
     assert other.warnings == ()
