@@ -27,13 +27,14 @@ SIDE = 128
 CHOOSING = {"multimask_output_in_sam": True, "multimask_output_for_tracking": True}
 
 
-def awake(model: Any, seed: int = 0) -> Any:
-    """Give random weights that make masks clear and make every input matter.
+def awake(family: Any, config: Any, seed: int = 0) -> Any:
+    """Return a model with random weights that make masks clear and make every input matter.
 
     Initial values for long training (std .02, zero embeddings) would leave masks near zero and
     memories without effect. Objects count as present, by a margin that varies.
     """
     torch.manual_seed(seed)
+    model = family(config)
     for module in model.modules():
         if isinstance(module, nn.Linear | nn.Conv2d | nn.ConvTranspose2d | nn.LayerNorm):
             module.reset_parameters()
@@ -80,7 +81,7 @@ def _object_scores(model: Any) -> NDArray[np.float32]:
     return np.concatenate([masks.object_logits_n, tracked.object_logits_n])
 
 
-def tiny_sam2(fpn: int = 128, **changes: Any) -> Sam2VideoModel:
+def tiny_sam2(fpn: int = 128, seed: int = 2, **changes: Any) -> Sam2VideoModel:
     config = embedded_segmenter_config(
         image_size=SIDE, widths=(8, 16, 24, 32), blocks=(1, 1, 2, 1), fpn=fpn, mlp=32
     )
@@ -88,7 +89,7 @@ def tiny_sam2(fpn: int = 128, **changes: Any) -> Sam2VideoModel:
     config.mask_decoder_config.dynamic_multimask_via_stability = True
     for name, value in (CHOOSING | changes).items():
         setattr(config, name, value)
-    return awake(Sam2VideoModel(config))
+    return awake(Sam2VideoModel, config, seed)
 
 
 def edgetam_config(
@@ -130,7 +131,7 @@ def edgetam_config(
 def tiny_edgetam() -> EdgeTamVideoModel:
     """Needs timm: call it within ``torchvision_stub``."""
     small = {"embed_dim": (8, 16, 24, 32), "depth": (1, 1, 2, 1)}
-    return awake(EdgeTamVideoModel(edgetam_config(SIDE, 128, (8, 16), 32, 32, **small)))
+    return awake(EdgeTamVideoModel, edgetam_config(SIDE, 128, (8, 16), 32, 32, **small))
 
 
 def published_sam2() -> Sam2VideoConfig:
