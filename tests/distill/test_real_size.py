@@ -14,8 +14,8 @@ pytest.importorskip("transformers")
 from edgetwin.distill.evaluate import real_size
 from edgetwin.distill.evaluate.real_size_script import Film, ScriptedParts
 from edgetwin.perception.bundle import load_bundle
+from edgetwin.tests.perception import hub_checkpoints as tiny
 from edgetwin.twin.errors import InputError
-from tests.perception import hub_checkpoints as tiny
 
 
 @pytest.fixture

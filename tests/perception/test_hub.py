@@ -10,14 +10,14 @@ import pytest
 
 from edgetwin.perception.hub import HUB_SETS, KNOWN, find_checkpoint, hub_cache, split_source
 from edgetwin.perception.hub_preprocess import preprocessing
-from edgetwin.twin.errors import ModelError
-from tests.perception.hub_checkpoints import (
+from edgetwin.tests.perception.hub_checkpoints import (
     COMMIT,
     depth_preprocessor,
     owlv2_preprocessor,
     sam2_preprocessor,
     snapshot,
 )
+from edgetwin.twin.errors import ModelError
 
 pytest.importorskip("huggingface_hub")
 DEPTH = "depth-anything/Depth-Anything-V2-Small-hf"

@@ -19,11 +19,11 @@ from edgetwin.perception import Detector, Perceiver
 from edgetwin.perception.bundle import Bundle, load_bundle, sha256_of
 from edgetwin.perception.depth import DepthEstimator
 from edgetwin.perception.hub import HUB_SETS, KNOWN
+from edgetwin.tests.perception import hub_checkpoints as tiny
 from edgetwin.twin.errors import InputError, ModelError
 from edgetwin.twin.frame import Frame
 from edgetwin.twin.mask import decode, iou
 from edgetwin.twin.schema import FrameTwin
-from tests.perception import hub_checkpoints as tiny
 
 pytest.importorskip("torch")
 pytest.importorskip("huggingface_hub")
@@ -191,8 +191,8 @@ def test_sets_that_cannot_be(sources: Any, networks: Any, match: str) -> None:
 def test_edgetam_as_the_segmenter(cache: Path) -> None:
     if find_spec("timm") is None:  # importing it needs torchvision, or the stand-in below
         pytest.skip("timm is not installed")
-    from tests.perception.segmenter_models import tiny_edgetam
-    from tests.perception.torchvision_stub import torchvision_stub
+    from edgetwin.tests.perception.segmenter_models import tiny_edgetam
+    from edgetwin.tests.perception.torchvision_stub import torchvision_stub
 
     with torchvision_stub():
         folder = tiny.snapshot(cache, "someone/edgetam")

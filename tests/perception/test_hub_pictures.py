@@ -13,8 +13,8 @@ from edgetwin.perception.boxes import from_square, to_square
 from edgetwin.perception.depth import DepthConfig, DepthEstimator
 from edgetwin.perception.detector import normalise
 from edgetwin.perception.resample import gaussian_square, resize
+from edgetwin.tests.perception.hub_checkpoints import CLIP, IMAGENET
 from edgetwin.twin.errors import InputError, ModelError
-from tests.perception.hub_checkpoints import CLIP, IMAGENET
 
 Image = pytest.importorskip("PIL.Image")
 SIZES = [(48, 64), (64, 48), (90, 160), (270, 180), (200, 61)]

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from edgetwin.perception.query_words import QueryTokenizer, clip_json
+from edgetwin.tests.perception.hub_checkpoints import WORDS, clip_vocabulary
 from edgetwin.twin.errors import InputError, ModelError
-from tests.perception.hub_checkpoints import WORDS, clip_vocabulary
 
 PHRASES = [
     "a photo of a mug",
