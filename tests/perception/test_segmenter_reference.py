@@ -50,7 +50,7 @@ FRAMES, ENTERS, HIDDEN = 30, 10, range(14, 18)
 # Logits have a spread of about 1. Rounding differs by 5e-6; where SAM 2's memories are rounded
 # to bfloat16, the few that fall on the other side bring it to 1e-4.
 TOLERANCE = 3e-4
-REAL_TOLERANCE = 1e-2
+REAL_TOLERANCE = 2e-3
 slow = pytest.mark.skipif(not os.environ.get("EDGETWIN_SLOW"), reason="EDGETWIN_SLOW is not set")
 Logits = list[NDArray[np.float32]]
 
