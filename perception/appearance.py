@@ -47,12 +47,14 @@ def describe(features: FineFeatures, logits_nhw: NDArray[np.floating]) -> NDArra
         )
     cells = grid.reshape(len(grid), -1).astype(np.float32)
     mean, deviation = cells.mean(axis=1), cells.std(axis=1) + 1e-6
-    scaled = (cells - mean[:, None]) / deviation[:, None]
-    inside = (logits_nhw.reshape(len(logits_nhw), cells.shape[1]) > 0).astype(np.float32)
-    count = np.maximum(inside.sum(axis=1, keepdims=True), 1.0)
-    middle = inside @ scaled.T / count
-    spread = np.sqrt(np.maximum(inside @ (scaled**2).T / count - middle**2, 0.0))
-    vectors = np.concatenate([middle, spread], axis=1)
+    vectors = np.zeros((len(logits_nhw), 2 * len(cells)), np.float32)
+    # Cell by cell rather than as a matrix product: BLAS's threads wait for each other, up to half
+    # a second on a device whose other cores are busy.
+    for vector, logits in zip(vectors, logits_nhw, strict=True):
+        inside = np.flatnonzero(logits > 0)
+        if inside.size:
+            scaled = (cells[:, inside] - mean[:, None]) / deviation[:, None]
+            vector[:] = np.concatenate([scaled.mean(axis=1), scaled.std(axis=1)])
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
     unit: NDArray[np.float32] = (vectors / np.maximum(lengths, 1e-9)).astype(np.float32)
     return unit
