@@ -199,8 +199,13 @@ def _perception(
     words: Sequence[str] | None,
     config: PerceiverConfig | None,
 ) -> Perception:
+    import cv2
+
     from ..perception.perceiver import Perceiver
 
+    # Its own threads save nothing on pictures this small, and wait for each other, up to .2 s,
+    # where the other cores are busy.
+    cv2.setNumThreads(1)
     perceiver = Perceiver(bundle, words, config=config)
     told = [*bundle.warnings, *_unknown(perceiver, bundle, words or ())]
 
