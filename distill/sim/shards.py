@@ -134,26 +134,46 @@ def _prepare(directory: Path, spec: dict[str, Any]) -> None:
     """Make the arrays, or check that those there were made for the same order."""
     path = directory / "spec.json"
     try:
-        if path.exists():
-            if json.loads(path.read_text()) != spec:
-                raise InputError(
-                    f"{directory} was rendered with other arguments; "
-                    "give the same ones to go on, or another folder"
-                )
+        before = json.loads(path.read_text()) if path.exists() else None
+        if before == spec:
             return
+        if before is not None and not _continues(before, spec):
+            raise InputError(
+                f"{directory} was rendered with other arguments; "
+                "give the same ones to go on, more seeds to add to it, or another folder"
+            )
         directory.mkdir(parents=True, exist_ok=True)
         lead = (len(spec["seeds"]), spec["frames"]) if spec["frames"] else (len(spec["seeds"]),)
         for name, (shape, dtype) in _FIELDS.items():
-            np.lib.format.open_memmap(
-                directory / f"{name}.npy", mode="w+", dtype=dtype, shape=(*lead, *shape)
-            ).flush()
-        (directory / "objects.jsonl").write_text("")
-        _advance(directory, 0)
-        path.write_text(json.dumps(spec))
+            _make_array(directory / f"{name}.npy", (*lead, *shape), dtype, before is not None)
+        if before is None:
+            (directory / "objects.jsonl").write_text("")
+            _advance(directory, 0)
+        part = directory / "spec.json.part"
+        part.write_text(json.dumps(spec))
+        os.replace(part, path)
     except OSError as error:
         raise OutputError(
             f"cannot write {directory}: {error}; free space or choose another folder"
         ) from error
+
+
+def _continues(before: dict[str, Any], spec: dict[str, Any]) -> bool:
+    """Whether ``spec`` asks for what ``before`` did and more of it at the end."""
+    count = len(before["seeds"])
+    return before == {**spec, "seeds": spec["seeds"][:count]}
+
+
+def _make_array(path: Path, shape: tuple[int, ...], dtype: str, keep: bool) -> None:
+    """Make an array of zeros, beginning with what ``path`` holds if that is to be kept."""
+    part = path.with_suffix(".npy.part")
+    array = np.lib.format.open_memmap(part, mode="w+", dtype=dtype, shape=shape)
+    if keep:
+        held = np.load(path, mmap_mode="r")[: len(array)]
+        for start in range(0, len(held), 256):
+            array[start : min(start + 256, len(held))] = held[start : start + 256]
+    array.flush()
+    os.replace(part, path)
 
 
 def _advance(directory: Path, done: int) -> None:

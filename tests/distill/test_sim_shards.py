@@ -86,3 +86,17 @@ def test_another_order_in_the_same_folder_is_refused(tmp_path: Path) -> None:
         shards.open_clips(tmp_path)
     with pytest.raises(InputError, match="render it first"):
         shards.open_images(tmp_path / "nowhere")
+
+
+def test_more_seeds_are_added_to_what_is_there(tmp_path: Path) -> None:
+    shards.render_images(tmp_path / "grown", SEEDS[:2])
+    stamp = (tmp_path / "grown" / "objects.jsonl").read_text()
+    shards.render_images(tmp_path / "grown", SEEDS)
+    shards.render_images(tmp_path / "whole", SEEDS)
+    grown, whole = shards.open_images(tmp_path / "grown"), shards.open_images(tmp_path / "whole")
+    assert (tmp_path / "grown" / "objects.jsonl").read_text().startswith(stamp)
+    assert grown.objects == whole.objects
+    assert np.array_equal(grown.rgb, whole.rgb)
+    assert np.array_equal(grown.ids, whole.ids)
+    with pytest.raises(InputError, match="other arguments"):
+        shards.render_images(tmp_path / "grown", SEEDS[:2])
