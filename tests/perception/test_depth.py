@@ -73,6 +73,13 @@ def bundle_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def test_exported_graphs_say_nothing_of_the_machine(bundle_dir: Path) -> None:
+    data = (bundle_dir / "depth.onnx").read_bytes()
+    assert b"Conv" in data
+    for word in (b"stack_trace", b".py", str(Path.cwd()).encode(), b"site-packages"):
+        assert word not in data
+
+
 def test_depth_has_the_frame_s_size(bundle_dir: Path) -> None:
     estimator = DepthEstimator(load_bundle(bundle_dir, device="cpu", threads=1))
     image = np.random.default_rng(0).integers(0, 255, (48, 100, 3), np.uint8)
