@@ -36,16 +36,20 @@ class RenderedWorld:
     window: TwinWindow
 
 
-def rendered_world(seed: int, tier: Tier, cache: Path) -> RenderedWorld:
-    """Render a world, or read it from ``cache`` (about 8 MB a world)."""
-    folder = cache / f"{tier}-v{_LAYOUT}"
+def rendered_world(seed: int, tier: Tier, cache: Path, fps: float = FPS) -> RenderedWorld:
+    """Render a world's four seconds, or read them from ``cache`` (.33 MB a frame).
+
+    At another rate than TwinBench's the same things happen in the same time, in more frames.
+    """
+    rate = "" if fps == FPS else f"-{fps:g}fps"
+    folder = cache / f"{tier}-v{_LAYOUT}{rate}"
     path = folder / f"{seed}.npy"
     twin = folder / f"{seed}.twin.jsonl"
     if path.is_file() and twin.is_file():
         frames = [FrameTwin.model_validate_json(line) for line in twin.read_text().splitlines()]
         packed = np.load(path)
     else:
-        frames, packed = _render(World(seed, tier))
+        frames, packed = _render(World(seed, tier), fps)
         folder.mkdir(parents=True, exist_ok=True)
         partial = folder / f".{seed}.{os.getpid()}.npy"
         np.save(partial, packed)
@@ -55,9 +59,9 @@ def rendered_world(seed: int, tier: Tier, cache: Path) -> RenderedWorld:
     return RenderedWorld(seed, np.ascontiguousarray(packed[..., :3]), depth, TwinWindow(frames))
 
 
-def _render(world: World) -> tuple[list[FrameTwin], NDArray[np.uint8]]:
+def _render(world: World, fps: float) -> tuple[list[FrameTwin], NDArray[np.uint8]]:
     """The true frames, and (T, H, W, 5) uint8: RGB and the two bytes of a float16 depth."""
-    frames = true_frames(world, FPS, SECONDS)
+    frames = true_frames(world, fps, SECONDS)
     scene = scene_for(world.tier, world.set_index, SIZE, SIZE)
     shots = [scene.render(world, frame.timestamp_s) for frame in frames]
     rgb = np.stack([shot.rgb_hw3 for shot in shots])

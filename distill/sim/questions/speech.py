@@ -11,6 +11,7 @@ import random
 import re
 from collections.abc import Callable, Mapping
 
+from . import wider
 from .families import USES, Family, Split, pool
 from .knowledge import plural as plural_of
 from .knowledge import synonyms
@@ -18,6 +19,7 @@ from .programs import PICKS, Node
 
 __all__ = ["Phraser", "Speaker", "agree", "fill"]
 
+_WIDER_SHARE = 0.6  # of training phrasings, where the wider tables have some
 _ALTERNATIVE = re.compile(r"\[([^|\]]*)\|([^\]]*)\]")
 _ORDINALS = {1: "first", 2: "second", 3: "third", 4: "fourth"}
 _NUMBERS = {1: "one", 2: "two", 3: "three", 4: "four"}
@@ -27,7 +29,8 @@ class Phraser:
     """Chooses phrasings and remembers their families.
 
     With ``unseen`` every slot draws with probability ½ from the split's held-out phrasings (where
-    the slot has some); otherwise only training phrasings are used.
+    the slot has some); otherwise only training phrasings are used. In training most come from the wider
+    language (:mod:`.wider`), which val and test never use.
     """
 
     def __init__(self, rng: random.Random, split: Split, unseen: bool) -> None:
@@ -36,6 +39,11 @@ class Phraser:
 
     def pick(self, slot: str, fits: Callable[[str], bool] | None = None) -> str | None:
         """A phrasing of the slot for which ``fits`` holds, or None if there is none."""
+        if self.split == "train":
+            family = self._pick_wide(slot, fits)
+            if family is not None:
+                self.used.append(family)
+            return None if family is None else family.text
         held = pool(slot, self.split) if self.unseen else ()
         families = held if held and self.rng.random() < 0.5 else pool(slot, "train")
         for choice in (families, pool(slot, "train")):
@@ -45,6 +53,16 @@ class Phraser:
                 self.used.append(family)
                 return family.text
         return None
+
+    def _pick_wide(self, slot: str, fits: Callable[[str], bool] | None) -> Family | None:
+        """A phrasing for training: from the table or the wider one, words at times exchanged."""
+        family = wider.draw(slot, self.rng, fits) if self.rng.random() < _WIDER_SHARE else None
+        if family is None:
+            found = [f for f in pool(slot, "train") if fits is None or fits(f.text)]
+            if not found:
+                return None
+            family = self.rng.choice(found)
+        return wider.varied(family, self.rng, fits)
 
     def must(self, slot: str, fits: Callable[[str], bool] | None = None) -> str:
         """As :meth:`pick`, for slots that are known to hold a phrasing that fits."""
