@@ -8,7 +8,14 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from ..deploy.console import DeviceOption, ModelsOption, TierOption, needs_extra, progress
+from ..deploy.console import (
+    DeviceOption,
+    ModelsOption,
+    TierOption,
+    needs_extra,
+    print_json,
+    progress,
+)
 
 __all__ = ["distill_app", "eval_app"]
 
@@ -16,6 +23,7 @@ distill_app = typer.Typer(help="Train model sets (needs the [train] extra).", no
 eval_app = typer.Typer(help="Measure model sets (needs the [sim] extra).", no_args_is_help=True)
 
 OutOption = Annotated[Path | None, typer.Option("-o", "--out", help="JSON file to write.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON on stdout, nothing else.")]
 
 
 @distill_app.command("embedded")
@@ -62,26 +70,55 @@ def eval_twinbench(
     models: ModelsOption = "embedded",
     setting: Annotated[
         list[str] | None,
-        typer.Option(help="perception, reasoner or end-to-end; all when left out."),
+        typer.Option(
+            help="perception, memory, reasoner or end-to-end; all but memory when left out."
+        ),
     ] = None,
+    every: Annotated[
+        bool, typer.Option("--all", help="Every setting: memory tracking too, which is slow.")
+    ] = False,
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first worlds.")] = None,
+    memory_worlds: Annotated[
+        int, typer.Option(min=1, help="Worlds for memory tracking, about 12 s each.")
+    ] = 20,
     out: OutOption = None,
+    as_json: JsonOption = False,
     write_readme: Annotated[
-        Path | None, typer.Option("--write-readme", help="File whose section is replaced.")
+        Path | None,
+        typer.Option("--write-readme", help="File whose section gets the short tables."),
     ] = None,
 ) -> None:
-    """Score a model set on TwinBench, one table per setting."""
+    """Score a model set on TwinBench, beside its aims.
+
+    The JSON (-o or --json) holds every figure with its counts, the machine and the weights'
+    hashes.
+    """
     with needs_extra("sim"):
-        from .evaluate import evaluate_twinbench
+        from .evaluate import SETTINGS, evaluate_twinbench
         from .evaluate import report as tables_of
 
         chosen: dict[str, Any] = {"settings": setting} if setting else {}
-        tables = evaluate_twinbench(split, tier, models=models, limit=limit, **chosen)
-    tables_of.show(tables)
+        if every:
+            chosen["settings"] = SETTINGS
+        found = evaluate_twinbench(
+            split, tier, models=models, limit=limit, memory_worlds=memory_worlds, **chosen
+        )
+    context: dict[str, Any] = {
+        "models": models,
+        "split": split,
+        "tier": tier,
+        "limit": limit,
+        "weights": found.weights,
+        "figures": found.figures,
+    }
+    if as_json:
+        print_json(tables_of.document(found.tables, **context))
+    else:
+        tables_of.show(found.tables)
     if out is not None:
-        tables_of.write_json(tables, out, models=models, split=split, tier=tier, limit=limit)
+        tables_of.write_json(found.tables, out, **context)
     if write_readme is not None:
-        text = "\n\n".join(table.markdown() for table in tables)
+        text = "\n\n".join(table.markdown() for table in found.short)
         tables_of.replace_section(write_readme, "twinbench", text)
 
 

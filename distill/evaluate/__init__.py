@@ -1,7 +1,7 @@
-"""TwinBench figures: perception alone, the reasoner alone, and pixels to masks."""
+"""TwinBench figures: perception alone, memory alone, the reasoner alone, and pixels to masks."""
 
 from __future__ import annotations
 
-from .twinbench import evaluate_twinbench
+from .twinbench import SETTINGS, evaluate_twinbench
 
-__all__ = ["evaluate_twinbench"]
+__all__ = ["SETTINGS", "evaluate_twinbench"]

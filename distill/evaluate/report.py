@@ -10,12 +10,14 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table as RichTable
 
-from ...deploy.machine import environment
+from ...deploy.machine import environment, version_of
 from ...twin.errors import InputError, OutputError
 
-__all__ = ["Table", "replace_section", "show", "write_json"]
+__all__ = ["Table", "document", "replace_section", "show", "write_json"]
 
 Cell = str | int | float | None
+
+_WIDEST = 11  # columns that a terminal has room for
 
 
 @dataclass(frozen=True)
@@ -43,9 +45,12 @@ class Table:
 
 
 def show(tables: Sequence[Table], console: Console | None = None) -> None:
-    """Print tables to the terminal."""
+    """Print tables to the terminal, those too wide for it by their titles only."""
     console = console or Console()
     for table in tables:
+        if len(table.columns) > _WIDEST:
+            console.print(f"{table.title}: {len(table.columns)} columns, in the JSON (-o, --json)")
+            continue
         rich = RichTable(title=table.title, title_justify="left")
         for k, column in enumerate(table.columns):
             rich.add_column(column, justify="left" if k == 0 else "right")
@@ -56,20 +61,27 @@ def show(tables: Sequence[Table], console: Console | None = None) -> None:
             console.print(note, style="dim", highlight=False)
 
 
+def document(tables: Sequence[Table], **context: object) -> dict[str, object]:
+    """Return tables with machine, versions and ``context`` (figures, hashes) as plain values."""
+    versions = {name: version_of(name) for name in ("edgetwin", "mujoco", "onnx")}
+    return {
+        "environment": environment(),
+        "versions": {name: version for name, version in versions.items() if version},
+        **context,
+        "tables": [asdict(table) for table in tables],
+    }
+
+
 def write_json(tables: Sequence[Table], path: Path, **context: object) -> None:
-    """Write tables with their context (machine, model hashes, command) as JSON.
+    """Write :func:`document` as JSON.
 
     Raises:
         OutputError: if the file cannot be written.
     """
-    record = {
-        "environment": environment(),
-        **context,
-        "tables": [asdict(table) for table in tables],
-    }
+    text = json.dumps(document(tables, **context), indent=1, default=str)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(record, indent=1, default=str) + "\n", encoding="utf-8")
+        path.write_text(text + "\n", encoding="utf-8")
     except OSError as error:
         raise OutputError(f"cannot write {path}: {error}; choose another -o folder") from error
 

@@ -1,15 +1,32 @@
 """The evaluation's own arithmetic, on windows and answers made by hand."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from rich.console import Console
 
-from edgetwin.distill.evaluate.endtoend import end_to_end_tables, score_question, union_masks
-from edgetwin.distill.evaluate.perception import match
-from edgetwin.distill.evaluate.reasoner import Judged, judge, reasoner_tables
-from edgetwin.distill.evaluate.report import Table, replace_section, write_json
+from edgetwin.distill.evaluate.aims import aims_table
+from edgetwin.distill.evaluate.endtoend import (
+    end_to_end_figures,
+    end_to_end_tables,
+    matched_ids,
+    outcome,
+    score_question,
+    union_masks,
+)
+from edgetwin.distill.evaluate.reasoner import (
+    Judged,
+    judge,
+    noisy_questions,
+    program_ids,
+    reasoner_figures,
+    reasoner_tables,
+)
+from edgetwin.distill.evaluate.report import Table, document, replace_section, show, write_json
+from edgetwin.distill.evaluate.twinbench import evaluate_twinbench
 from edgetwin.distill.sim.questions import Question
 from edgetwin.twin import mask as rle
 from edgetwin.twin.errors import InputError
@@ -77,16 +94,6 @@ class Always:
         }
 
 
-def test_match_takes_the_best_pair_first_and_each_box_once() -> None:
-    true = np.array([[0, 0, 10, 10], [8, 0, 18, 10]], np.float32)
-    found = np.array([[1, 0, 11, 10], [0, 0, 10, 9], [30, 30, 40, 40]], np.float32)
-    # IoU: found 0 with true 0 is 90/110, found 1 with true 0 is 90/100; found 0 with true 1
-    # is 30/170, which is below one half
-    assert match(found, true) == [(1, 0)]
-    assert match(found[:0], true) == []
-    assert match(found, true[:0]) == []
-
-
 def test_exact_means_the_same_set_of_ids_and_no_error() -> None:
     view = window({1: (0, 0, 5, 5)})
     items = [(question((1, 2)), view), (question((1,)), view), (question(()), view)]
@@ -132,11 +139,103 @@ def test_end_to_end_table_means_per_level() -> None:
     truth = window({1: (0, 0, 8, 8)})
     half = score_question(question((1,), level=1), [1], window({1: (0, 0, 8, 4)}), truth)
     full = score_question(question((1,), level=1), [1], truth, truth)
-    table_j, table_f = end_to_end_tables([half, full], "here")
+    both, table_j, table_f, others, _ = end_to_end_tables([half, full], "here")
     assert table_j.rows[0] == ("level 1", 2, 0.75, None, None, 0.75, 0.760)
     assert table_j.rows[1][1:5] == (0, None, None, None)
     assert table_j.rows[-1] == ("all", 2, 0.75, None, None, 0.75, None)
     assert table_f.rows[0][-1] == 0.768
+    assert both.columns[-4:] == ("J", "paper J", "F", "paper F")
+    assert both.rows[0][-4:-1] == (0.75, 0.760, table_f.rows[0][5])
+    # gIoU (32/64 + 64/64) / 2, cIoU 96/128; nobody asked who was right
+    assert others.rows[0][2:5] == (pytest.approx(0.75, abs=1e-6), pytest.approx(0.75), None)
+
+
+def test_ids_are_matched_by_the_frames_they_share() -> None:
+    truth = window(*({1: (0, 0, 8, 8), 2: (20, 0, 28, 8)} for _ in range(3)))
+    perceived = window(
+        {7: (0, 0, 8, 7), 8: (20, 0, 28, 8)},
+        {7: (0, 0, 8, 7), 9: (20, 0, 28, 8)},  # 2 lost its id for good
+        {7: (20, 0, 28, 8), 9: (20, 0, 28, 8)},
+    )
+    assert matched_ids(perceived, truth) == {7: 1, 9: 2}
+    assert matched_ids(window({}, {}, {}), truth) == {}
+
+
+def test_who_was_wrong() -> None:
+    view = window({7: (0, 0, 8, 8), 8: (20, 0, 28, 8)})
+    same = {7: 1, 8: 2}
+    find = [{"tool": "find", "words": ["mug"]}]
+    asked = replace(question((1, 2)), plan=find)
+    dump = Always(1, 2).model_dump(mode="json")
+    knows, fails = Judged(asked, dump), Judged(asked, {**dump, "ids": [1]})
+
+    def blame(asked: Question, ids: list[int], on_truth: Judged, status: str = "ok") -> str:
+        answer = {"ids": ids, "status": status}
+        return outcome(asked, answer, view, same, on_truth)
+
+    assert blame(asked, [8, 7], fails) == "right"
+    assert blame(asked, [7, 99], fails) == "reasoner"
+    assert blame(asked, [7], knows) == "disturbed"  # the program gives both mugs
+    assert blame(asked, [7, 8], knows, "error") == "disturbed"
+    only = replace(question((1,)), plan=find)
+    assert blame(only, [7, 8], Judged(only, {**dump, "ids": [1]})) == "lost"
+    rows = [
+        replace(score_question(asked, [7], view, view), outcome=how)
+        for how in ("right", "lost", "lost", "reasoner")
+    ]
+    figures = end_to_end_figures(rows)["all"]
+    assert (figures["exact"], figures["lost"], figures["disturbed"]) == (0.25, 2, 0)
+
+
+def test_noisy_twins_are_asked_for_what_they_hold() -> None:
+    view = window(*({i: (2 * i, 0, 2 * i + 2, 4) for i in range(1, 13)} for _ in range(2)))
+    everything = replace(question(tuple(range(1, 13))), plan=[{"tool": "find", "words": ["mug"]}])
+    broken = replace(everything, plan=[{"tool": "no such tool"}])
+    assert program_ids(everything, view) == everything.ids
+    assert program_ids(broken, view) is None
+    seeds = [noisy_questions([everything, broken], view, seed, "cell") for seed in range(8)]
+    assert all(len(pairs) == 1 for pairs in seeds)
+    for pairs in seeds:
+        asked, noisy = pairs[0]
+        mugs = {i for i in noisy.ids() if noisy.latest(i).semantic_label == "mug"}
+        assert set(asked.ids) == mugs
+    assert any(pairs[0][0].ids != everything.ids for pairs in seeds)
+    again = noisy_questions([everything], view, 3, "cell")
+    assert again[0][0].ids == seeds[3][0][0].ids
+
+
+def test_reasoner_figures_count_levels_by_category() -> None:
+    dump = Always(1).model_dump(mode="json")
+    judged = [Judged(question((1,)), dump), Judged(question((2,)), {**dump, "status": "partial"})]
+    figures = reasoner_figures(judged)
+    assert figures["by_level_and_category"] == {"level 1, semantic": figures["groups"]["all"]}
+    assert figures["groups"]["all"]["exact"] == 0.5
+    assert figures["groups"]["all"]["generated_tokens"] == 7
+    assert figures["status"] == {"ok": 1, "partial": 1}
+
+
+def test_aims_stand_beside_what_was_measured() -> None:
+    figures = {
+        "perception": {"segmenter": {"box": 0.91, "ellipse": 0.6}},
+        "reasoner": {"groups": {"all": {"exact": 0.9}}},
+        "noisy": {"groups": {"all": {"exact": 0.88}}},
+        "end_to_end": end_to_end_figures(
+            [score_question(question((1,)), [1], window({1: (0, 0, 8, 8)}), window({}))]
+        ),
+    }
+    rows = {row[0]: row[1:] for row in aims_table(figures, "here").rows}
+    assert rows["segmenter: mean IoU from true boxes"] == (0.90, 0.91, 0.6)
+    assert rows["reasoner, noisy twins: all"] == (pytest.approx(0.85), 0.88, 0.9)
+    assert rows["pixels to masks, level 1: mean J"] == (0.760, 0.0, None)
+    assert len(rows) == 4  # what was not measured has no row
+    free = aims_table(figures, "here", bounds=False)
+    assert all(row[1] is None for row in free.rows)
+
+
+def test_wrong_settings_are_refused() -> None:
+    for wrong in ({"settings": ["speed"]}, {"limit": 0}, {"memory_worlds": 0}, {"settings": []}):
+        with pytest.raises(InputError, match="expected settings out of"):
+            evaluate_twinbench(**wrong)  # type: ignore[arg-type]
 
 
 def test_tables_print_and_refuse_ragged_rows(tmp_path: Path) -> None:
@@ -149,6 +248,15 @@ def test_tables_print_and_refuse_ragged_rows(tmp_path: Path) -> None:
     ]
     write_json([table], tmp_path / "deep" / "t.json", split="val")
     assert '"split": "val"' in (tmp_path / "deep" / "t.json").read_text()
+    made = document([table], figures={"a": 1})
+    assert made["figures"] == {"a": 1}
+    assert made["environment"]
+    console = Console(record=True, width=80)
+    wide = Table("W", tuple(f"column {k}" for k in range(20)), ())
+    show([table, wide], console)
+    text = console.export_text()
+    assert "0.123" in text
+    assert "W: 20 columns" in text
     with pytest.raises(InputError, match="2 cells"):
         Table("T", ("a", "b"), (("x",),))
 
