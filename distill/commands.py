@@ -16,11 +16,13 @@ from ..deploy.console import (
     print_json,
     progress,
 )
+from .cards.commands import register as register_cards
 
 __all__ = ["distill_app", "eval_app"]
 
 distill_app = typer.Typer(help="Train model sets (needs the [train] extra).", no_args_is_help=True)
 eval_app = typer.Typer(help="Measure model sets (needs the [sim] extra).", no_args_is_help=True)
+register_cards(distill_app)
 
 OutOption = Annotated[Path | None, typer.Option("-o", "--out", help="JSON file to write.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON on stdout, nothing else.")]

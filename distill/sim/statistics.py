@@ -125,8 +125,8 @@ def _redraw(found: Statistics, seed: int, objects: Sequence[dict[str, Any]]) -> 
 def _script(found: Statistics, world: World) -> None:
     found.scripts += 1
     found.tops[world.table] += 1
-    for kind in {event.kind for event in world.events} or {"nothing"}:
-        found.worlds_with[kind] += 1
+    kinds: set[str] = {event.kind for event in world.events}
+    found.worlds_with.update(kinds or {"nothing"})
     found.events.update(event.kind for event in world.events)
     for thing in world.objects:
         if thing.parent is not None:

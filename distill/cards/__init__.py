@@ -1,0 +1,1 @@
+"""Model cards as pages with pictures: curves, confusion, galleries of failures, charts."""
