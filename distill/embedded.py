@@ -268,7 +268,9 @@ class _Run:
         elif net == "depth":
             from .perception.depth_train import train as train_depth
 
-            scores = train_depth(*where)
+            trained = self.work / "detector" / "state.safetensors"
+            start = trained if trained.exists() else self.perception / "detector.safetensors"
+            scores = train_depth(*where, detector=start)
         else:
             from .reasoner.sft_train import train as train_reasoner
 

@@ -105,6 +105,10 @@ class DetectorScores:
             tally.coloured += coloured
         self.confusion[noun, MISSED if row is None else found.labels[row]] += 1
 
+    def _given(self) -> int:
+        """Boxes that are right or wrong: those on slivers are neither."""
+        return self.total.found + self.extra
+
     def categories(self) -> list[str]:
         """Nouns of the detector, then others that occurred, as rows and columns of tables."""
         seen = {noun for pair in self.confusion for noun in pair} - {MISSED, EXTRA}
@@ -116,6 +120,7 @@ class DetectorScores:
         rows, columns = [*nouns, EXTRA], [*nouns, MISSED]
         return {
             **self.total.figures(),
+            "f1": 2 * self.total.labelled / max(1, self._given() + self.total.objects),
             "extra_per_frame": self.extra / max(1, self.frames),
             "known_words": self.known.figures(),
             "unseen_pairs": self.unseen.figures(),

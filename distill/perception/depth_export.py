@@ -13,7 +13,9 @@ from ...perception.depth import DepthConfig
 from ...perception.graphs.configs_depth import IMAGENET_MEAN, IMAGENET_STD
 from ...perception.graphs.depth import export_depth
 from .cards import curve_table, write_card
-from .depth_train import DepthPictures, DepthRecipe, DepthSetup, evaluate_depth
+from .depth_data import DepthPictures
+from .depth_eval import evaluate_depth
+from .depth_train import DepthRecipe, DepthSetup
 from .runs import Average, Curve, load_state, parameter_count, save_half
 
 __all__ = ["FILES", "export"]
@@ -38,15 +40,15 @@ def export(
     work, folder = Path(work_dir), Path(weights_dir)
     recipe = DepthRecipe(**json.loads((work / "recipe.json").read_text(encoding="utf-8")))
     setup = DepthSetup(recipe)
-    average = Average(setup.model)
-    counters = load_state(work / "state.safetensors", setup.model, average)
-    average.copy_to(setup.model)
+    average = Average(setup.module)
+    counters = load_state(work / "state.safetensors", setup.module, average)
+    average.copy_to(setup.module)
     folder.mkdir(parents=True, exist_ok=True)
-    setup.model.to(memory_format=torch.contiguous_format).eval()
+    setup.module.to(memory_format=torch.contiguous_format).eval()
     settings = setup.model.config.to_json_string(use_diff=False)
     name = "DepthAnythingForDepthEstimation"
     save_half(folder / "depth.safetensors", setup.model, name, settings)
-    scores = evaluate_depth(setup, val) if val is not None else {}
+    scores = evaluate_depth(setup.predict, val, recipe.image_size) if val is not None else {}
     export_depth(setup.model, folder)
     config = DepthConfig(
         image_size=recipe.image_size,
@@ -56,7 +58,7 @@ def export(
     )
     facts = {
         "Network": f"Depth Anything V2 (transformers DepthAnythingForDepthEstimation, metric, up to {recipe.max_depth} m), {parameter_count(setup.model):,} weights, {recipe.image_size} × {recipe.image_size}",
-        "Trained on": f"{counters['images']:,} simulated pictures (world seeds below 1,000,000), {counters['visits']:,} visits, from nothing",
+        "Trained on": f"{counters['images']:,} simulated pictures (world seeds below 1,000,000), {counters['visits']:,} visits, from the embedded detector's image encoder",
         "Time": f"{counters['seconds'] / 60:.1f} minutes, one thread of an x86-64 CPU shared with other work",
         "Recipe": json.dumps(asdict(recipe)),
         "Precision": "float32 graph of weights rounded to float16; depth.safetensors is float16",

@@ -1,7 +1,7 @@
 """Training data for the reasoner, made ahead of the training loop by a process of its own.
 
 Chunk i holds the questions of worlds ``100 i … 100 i + 99``: three quarters cell, one quarter
-wild; a third of the twins carries perception's noise; one in six is a still picture and one in
+wild; half of the twins carries perception's noise; one in six is a still picture and one in
 four a part of its clip. ``python -m edgetwin.distill.reasoner.produce runs/data/reasoner/train``
 """
 
@@ -31,7 +31,8 @@ __all__ = ["CHUNK", "example", "produce", "start", "training_window", "validatio
 CHUNK = 100  # twins in a chunk: about fifteen seconds of work
 PER_TWIN = 24
 _VAL_SEED = 1_000_000
-_WILD_SHARE, _NOISY_SHARE, _STILL_SHARE, _PART_SHARE = 0.25, 1 / 3, 1 / 6, 1 / 4
+_WILD_SHARE, _NOISY_SHARE, _STILL_SHARE, _PART_SHARE = 0.25, 1 / 2, 1 / 6, 1 / 4
+LEVELS = (1, 2, 3, 3, 4, 4)  # long programs hold the parts of the short ones
 
 
 def training_window(seed: int) -> TwinWindow:
@@ -55,7 +56,7 @@ def example(seed: int, count: int = PER_TWIN) -> Example | None:
     window = training_window(seed)
     if len(window.ids()) < 2:
         return None
-    asked = questions(window, random.Random(f"questions {seed}"), count)
+    asked = questions(window, random.Random(f"questions {seed}"), count, levels=LEVELS)
     items = tuple(as_record(question) for question in asked)
     return Example(seed, describe(window), items) if items else None
 

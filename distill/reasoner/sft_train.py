@@ -35,7 +35,10 @@ __all__ = ["Settings", "Trainer", "encode", "train"]
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What a run is made with; ``flat`` is the share of the budget before the rate falls."""
+    """What a run is made with; ``flat`` is the share of the budget before the rate falls.
+
+    ``dropout_merges`` is the chance to leave out a merge in every second question.
+    """
 
     minutes: float = 50.0
     vocabulary: int = 1536
@@ -53,12 +56,16 @@ class Settings:
     seed: int = 0
 
 
-def encode(tokenizer: Tokenizer, example: Example) -> Pack:
-    """Tokens of an example: prefix, then per item the question (given) and the chain."""
+def encode(tokenizer: Tokenizer, example: Example, broken: Tokenizer | None = None) -> Pack:
+    """Tokens of an example: prefix, then per item the question (given) and the chain.
+
+    Every second question is cut by ``broken`` if there is one (see :func:`breaking`).
+    """
     prefix = tokenizer.encode(system(DEFAULT_REGISTRY) + example.twin).ids
     items = []
-    for item in example.items:
-        ids = list(tokenizer.encode(question(item.question)).ids)
+    for number, item in enumerate(example.items):
+        cut = tokenizer if broken is None or number % 2 else broken
+        ids = list(cut.encode(question(item.question)).ids)
         targets = [False] * len(ids)
         for text, learnt in pieces(item):
             part = tokenizer.encode(text).ids
@@ -66,6 +73,19 @@ def encode(tokenizer: Tokenizer, example: Example) -> Pack:
             targets += [learnt] * len(part)
         items.append((ids, targets))
     return make_pack(prefix, items)
+
+
+def breaking(tokenizer: Tokenizer, dropout: float) -> Tokenizer | None:
+    """A copy that leaves out each merge with the given chance; None for a chance of 0.
+
+    With it short pieces, of which unseen words are made, are trained in many surroundings
+    (BPE-dropout, Provilkov et al. 2020). Its draws are not seeded.
+    """
+    if not dropout:
+        return None
+    copy = Tokenizer.from_str(tokenizer.to_str())
+    copy.model.dropout = dropout
+    return copy
 
 
 class Trainer:
@@ -85,6 +105,7 @@ class Trainer:
         self.adam = torch.optim.AdamW(
             others, lr=settings.adam_lr, betas=(0.9, 0.95), weight_decay=0.0
         )
+        self.broken = breaking(tokenizer, settings.dropout_merges)
         self.kernels = compiled_kernels() if settings.compile else None
         self.cursor = Cursor()
         self.examples: Iterator[Example] = follow(data, self.cursor)
@@ -99,7 +120,7 @@ class Trainer:
         for group in self.adam.param_groups:
             group["lr"] = self.settings.adam_lr * rate
         example = next(self.examples)
-        batch = collate(encode(self.tokenizer, example), self.device)
+        batch = collate(encode(self.tokenizer, example, self.broken), self.device)
         dtype = torch.bfloat16 if self.settings.bfloat16 else torch.float32
         total, count = packed_loss(self.model, batch, dtype, self.kernels)
         loss = total / count
@@ -166,19 +187,21 @@ def train(
     settings: Settings | None = None,
     clock: Callable[[], float] = time.monotonic,
     threads: int = 1,
+    chunks: int = 60,
 ) -> dict[str, float]:
     """Train within a budget of wall-clock minutes, resuming from ``work_dir``.
 
     ``work_dir`` receives ``tokenizer/``, ``last/`` (resumable state), ``curve.jsonl`` and at
     the end ``model/`` (a transformers folder). ``data_dir`` (default ``runs/data/reasoner``)
-    is filled ahead by a producer process of its own. Returns the last scores.
+    is filled ahead with ``chunks`` chunks by a producer process of its own. Returns the last
+    scores.
     """
     from . import produce, score
 
     torch.set_num_threads(threads)
     settings = settings or Settings(minutes=minutes, seed=seed)
     data_dir = data_dir or Path("runs/data/reasoner")
-    producer = produce.start(data_dir / "train", seed)
+    producer = produce.start(data_dir / "train", chunks)
     try:
         produce.wait(data_dir / "train", count=3)
         held_out = produce.validation()

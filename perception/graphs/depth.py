@@ -15,7 +15,7 @@ __all__ = ["DepthGraph", "export_depth"]
 
 
 class DepthGraph(nn.Module):
-    """Picture (B, 3, H, W) -> depth (B, H, W), H and W multiples of 14.
+    """Picture (B, 3, H, W) -> depth (B, H, W), H and W multiples of its patch.
 
     Metres for a checkpoint with ``depth_estimation_type="metric"``; otherwise the published
     inverse depth, larger is nearer.

@@ -132,7 +132,7 @@ def write_depth(folder: Path, *, metric: bool = False) -> None:
     from edgetwin.perception.graphs.configs_depth import embedded_depth_config
 
     torch.manual_seed(0)
-    config = embedded_depth_config(image_size=56, width=32, layers=4, fusion=8)
+    config = embedded_depth_config(image_size=56, patch=14, width=32, layers=4, fusion=8)
     config.depth_estimation_type = "metric" if metric else "relative"
     config.max_depth = 20 if metric else 1
     model = DepthAnythingForDepthEstimation(config).eval()

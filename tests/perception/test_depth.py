@@ -63,7 +63,7 @@ def bundle_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     folder = tmp_path_factory.mktemp("bundle")
     torch.manual_seed(0)
-    config = embedded_depth_config(image_size=56, width=32, layers=4, fusion=8)
+    config = embedded_depth_config(image_size=56, patch=14, width=32, layers=4, fusion=8)
     export_depth(
         DepthAnythingForDepthEstimation(config).eval(), folder
     )  # raises where parity fails

@@ -83,7 +83,9 @@ def _use_words(lines: tuple[str, ...]) -> UseWords:
     )
 
 
-USES: dict[str, UseWords] = {key: _use_words(lines) for key, lines in read_sections("uses.txt").items()}
+USES: dict[str, UseWords] = {
+    key: _use_words(lines) for key, lines in read_sections("uses.txt").items()
+}
 
 
 def _texts() -> dict[str, tuple[str, ...]]:

@@ -90,6 +90,7 @@ class Maker:
     ) -> None:
         self.window, self.rng, self.split = window, rng, split
         self.scene = scene_of(window, vocabulary)
+        self.even = split == "train"
         self.bench = Bench(window, rng)
         self._asked: set[Node] = set()
 
@@ -105,7 +106,9 @@ class Maker:
         tries = _TRIES if level < 3 else 2 * _TRIES
         search = _NOVEL_TRIES if novel and self.split != "train" and level >= 3 else 0
         for attempt in range(search + tries):
-            node = draw_program(self.scene, self.rng, category, level, self._size, wanted == 0)
+            node = draw_program(
+                self.scene, self.rng, category, level, self._size, wanted == 0, self.even
+            )
             if node is None or node in self._asked:
                 continue
             reserved = held_out_skeleton(skeleton_of(node), level)

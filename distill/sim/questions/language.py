@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import random
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
 from .families import Split, slots
 from .programs import PICKS, Node
+from .slips import roughened, slip
 from .speech import Phraser, Speaker, agree, fill
 
 __all__ = ["Form", "Wording", "render"]
@@ -91,7 +91,7 @@ def _ask_more(speaker: Speaker, node: Node) -> str | None:
     if property_ is None or not property_.is_use or node.op in PICKS or speaker.is_many(node):
         return None
     ask = speaker.ask(property_.value)
-    predicate = speaker.predicate(node, False) if ask.startswith("What ") else None
+    predicate = speaker.predicate(node, False) if ask.lower().startswith("what ") else None
     return None if predicate is None else f"{ask} that {predicate}?"
 
 
@@ -172,38 +172,21 @@ def _capital(text: str) -> str:
     return text[:1].upper() + text[1:]
 
 
-_NEIGHBOURS = dict(
-    zip("abcdefghijklmnopqrstuvwxyz", "sxdfrghjukliknkpwtdryesczxa"[:26], strict=True)
-)
-
-
-def _typo(text: str, rng: random.Random) -> str:
-    """One slip of the finger in a word of five letters or more."""
-    places = list(re.finditer(r"[a-z]{5,}", text))
-    if not places:
-        return text
-    word = rng.choice(places)
-    at = rng.randrange(word.start() + 1, word.end() - 1)
-    match rng.randrange(3):
-        case 0:
-            return text[:at] + text[at + 1 :]
-        case 1:
-            return text[:at] + text[at + 1] + text[at] + text[at + 2 :]
-        case _:
-            return text[:at] + _NEIGHBOURS.get(text[at], text[at]) + text[at + 1 :]
-
-
 def _finish(text: str, phraser: Phraser) -> str:
-    """Fillers, capitals, punctuation, and a rare typo."""
+    """Fillers, capitals, punctuation, and slips (in val and test rare ones)."""
     rng = phraser.rng
-    if rng.random() < 0.06 and text[0] != "I":
+    text = text.replace(" that that ", " that ")
+    share = 0.15 if phraser.split == "train" else 0.06
+    if rng.random() < share and text[0] != "I":
         polite = text.endswith("?") or text.count(".") > 1
         filler = phraser.must("filler.pre", (lambda t: t != "Please") if polite else None)
         text = f"{filler} {text[0].lower()}{text[1:]}"
-    elif rng.random() < 0.06 and text[-1] in ".?":
+    elif rng.random() < share and text[-1] in ".?":
         text = f"{text[:-1]}, {phraser.must('filler.post')}{text[-1]}"
     draw = rng.random()
     text = text.lower() if draw < 0.15 else _capital(text) if draw < 0.95 else text
     if rng.random() < 0.15:
         text = text.rstrip(".?")
-    return _typo(text, rng) if rng.random() < 0.03 else text
+    if phraser.split == "train":
+        return roughened(text, rng)
+    return slip(text, rng, shortest=5) if rng.random() < 0.03 else text

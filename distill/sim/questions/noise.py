@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ....twin.schema import FrameTwin, ObjectTwin
 from ....twin.window import TwinWindow
@@ -25,7 +25,9 @@ class Noise:
     """How far off a twin is: standard deviations and probabilities per object.
 
     ``box_px`` shifts an object for the whole window, ``frame_px`` every frame anew; ``depth_m``
-    shifts its depth, ``area`` scales it (relative). ``flicker`` drops single frames.
+    shifts its depth, ``area`` scales it (relative). ``flicker`` drops single frames, ``late`` the
+    first ones (up to a quarter), ``lost`` breaks a track in two, so that its second half comes
+    under a new id; ``gaps`` is the chance that ids do not run without holes.
     """
 
     box_px: float = 1.5
@@ -36,9 +38,25 @@ class Noise:
     doubled: float = 0.02
     mislabelled: float = 0.03
     flicker: float = 0.01
+    late: float = 0.0
+    lost: float = 0.0
+    gaps: float = 0.0
 
 
-PERCEPTION = Noise()
+PERCEPTION = Noise(
+    box_px=1.6,
+    frame_px=0.5,
+    depth_m=0.05,
+    area=0.09,
+    missed=0.045,
+    doubled=0.04,
+    mislabelled=0.05,
+    flicker=0.01,
+    late=0.03,
+    lost=0.015,
+    gaps=0.15,
+)
+"""What the embedded perception gets wrong on validation worlds, with a margin (see the card)."""
 
 
 def noisy_window(
@@ -46,7 +64,8 @@ def noisy_window(
 ) -> TwinWindow:
     """A noisy copy. ``nouns`` are the labels that a wrong label is drawn from.
 
-    Ids are kept, a doubled object gets the next free one.
+    Ids are kept unless ``noise.gaps`` spreads them; a doubled object and the second half of a
+    broken track get the next free ones.
     """
     changes = [
         change for i in window.ids() if (change := _Change.draw(i, rng, noise, nouns)) is not None
@@ -54,7 +73,13 @@ def noisy_window(
     doubles = [c for c in changes if rng.random() < noise.doubled]
     free = max(window.ids(), default=0) + 1
     changes += [_Change.double(c, free + index, rng, nouns) for index, c in enumerate(doubles)]
-    frames = [_frame(frame, changes, rng, noise) for frame in window.frames]
+    changes = _interrupted(changes, len(window.frames), rng, noise)
+    if noise.gaps and rng.random() < noise.gaps:
+        changes = _spread(changes, rng)
+    frames = [
+        _frame(frame, [c for c in changes if c.begin <= place < c.end], rng, noise)
+        for place, frame in enumerate(window.frames)
+    ]
     return TwinWindow(frames, max_frames=window.max_frames)
 
 
@@ -68,6 +93,8 @@ class _Change:
     scale: float
     label: str | None
     colour: str | None
+    begin: int = 0
+    end: int = 1_000_000_000
 
     @staticmethod
     def draw(source: int, rng: random.Random, noise: Noise, nouns: Sequence[str]) -> _Change | None:
@@ -99,6 +126,33 @@ class _Change:
             label,
             first.colour,
         )
+
+
+def _interrupted(
+    changes: Sequence[_Change], frames: int, rng: random.Random, noise: Noise
+) -> list[_Change]:
+    """Objects found late, and tracks that break and go on under a new id."""
+    free = max((c.id for c in changes), default=0) + 1
+    found: list[_Change] = []
+    for change in changes:
+        if noise.late and frames > 4 and rng.random() < noise.late:
+            change = replace(change, begin=rng.randint(1, frames // 4))
+        if noise.lost and frames > 4 and rng.random() < noise.lost:
+            at = rng.randint(frames // 4, 3 * frames // 4)
+            found.append(replace(change, id=free, begin=at))
+            change, free = replace(change, end=at), free + 1
+        found.append(change)
+    return found
+
+
+def _spread(changes: Sequence[_Change], rng: random.Random) -> list[_Change]:
+    """The same objects with holes between their ids, as after tracks that came to nothing."""
+    ids: dict[int, int] = {}
+    at = 0
+    for id in sorted(c.id for c in changes):
+        at += 1 if rng.random() < 0.7 else rng.randint(2, 5)
+        ids[id] = at
+    return [replace(change, id=ids[change.id]) for change in changes]
 
 
 def _frame(

@@ -12,6 +12,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from ....twin.motion import Event
 from ..catalogue import CATEGORIES, COLOUR_NAMES
@@ -36,6 +37,8 @@ _ABSENT = 0.2
 _TRIES = 40
 _PART_TRIES = 6
 
+_T = TypeVar("_T")
+
 
 @dataclass(frozen=True, slots=True)
 class Scene:
@@ -59,14 +62,16 @@ def draw_program(
     level: int,
     size: Callable[[Node], int],
     empty: bool = False,
+    even: bool = False,
 ) -> Node | None:
     """A program of exactly this category and level, or None if the grammar found none.
 
     ``size`` tells how many objects a part holds in the window; ``empty`` asks for a program
-    that is likely to hold none.
+    that is likely to hold none; ``even`` flattens how often tools and shapes are drawn, to a
+    degree that is drawn anew for every program, so that training meets rare combinations.
     """
     for _ in range(_TRIES):
-        node = _Grammar(scene, rng, category, size, empty).target(level)
+        node = _Grammar(scene, rng, category, size, empty, even).target(level)
         if node is not None and level_of(node) == level and category_of(node) == category:
             return node
     return None
@@ -80,9 +85,18 @@ class _Grammar:
         category: Category,
         size: Callable[[Node], int],
         empty: bool,
+        even: bool,
     ) -> None:
         self.scene, self.rng, self.category = scene, rng, category
         self.size, self.absent = size, _ABSENT if empty else 0.0
+        self.even = even
+        self.power = rng.random() if even else 1.0  # of every weight; 0 makes all alike
+        self.deep = rng.uniform(0.3, 0.8) if even else 0.5  # anchors that are sets themselves
+
+    def _choose(self, options: Sequence[_T], weights: Sequence[float]) -> _T:
+        if self.even:
+            weights = [weight**self.power if weight else 0.0 for weight in weights]
+        return self.rng.choices(options, weights)[0]
 
     def _some(self, draw: Callable[[], Node | None], least: int = 1) -> Node | None:
         """The first part drawn that holds at least ``least`` objects."""
@@ -95,11 +109,20 @@ class _Grammar:
     def target(self, level: int) -> Node | None:
         """A set of ``level`` steps that is fit for a whole question."""
         rng = self.rng
-        if level >= 2 and self.category == "spatial" and rng.random() < 0.12:
+        if (
+            level >= 2
+            and self.category == "spatial"
+            and rng.random() < (0.15 if self.even else 0.12)
+        ):
             return self.comparison(level)
-        if level >= 3 and rng.random() < (0.4 if self.category == "semantic" else 0.06):
+        if level >= 3 and rng.random() < self._union_share():
             return self.union(level)
         return self.set(level, main=True, pick=self.category != "semantic")
+
+    def _union_share(self) -> float:
+        if self.category == "semantic":
+            return 0.4
+        return 0.15 if self.even else 0.06
 
     def comparison(self, level: int) -> Node | None:
         """ "Which is closer, the mug or the bowl?" """
@@ -136,7 +159,7 @@ class _Grammar:
         if temporal:
             op = rng.choice(("first", "last", "fastest", "first", "last"))
         else:
-            op = rng.choices(("extreme", "nth", "nearest", "farthest"), (4, 2, 2.5, 0.8))[0]
+            op = self._choose(("extreme", "nth", "nearest", "farthest"), (4, 2, 2.5, 0.8))
         other: Node | None = None
         budget = level - 1
         if op in ("nearest", "farthest"):
@@ -151,7 +174,7 @@ class _Grammar:
         if op == "extreme":
             return Node(op, sub, value=rng.choice(EXTREMES))
         if op == "nth":
-            by = rng.choices(("left", "size", "depth", "top", "speed"), (5, 2, 3, 1, 1))[0]
+            by = self._choose(("left", "size", "depth", "top", "speed"), (5, 2, 3, 1, 1))
             if by == "speed" and self.category != "temporal":
                 by = "left"
             return Node(op, sub, value=by, k=rng.choice((2, 2, 3)), descending=rng.random() < 0.5)
@@ -168,25 +191,29 @@ class _Grammar:
 
     def _filtered(self, level: int, main: bool, filters: int) -> Node | None:
         """A base with a colour and up to ``filters`` filters."""
-        rng = self.rng
         if level == 0:
             return ANY if main else self._noun()
         makers: list[Callable[[], Node | None]] = []
+        weights: list[float] = []
+
+        def offer(weight: float, maker: Callable[[], Node | None]) -> None:
+            if weight:
+                makers.append(maker)
+                weights.append(weight)
+
         if filters:
-            weight = {"semantic": 0, "spatial": 5, "temporal": 2}[self.category]
-            makers += [lambda: self._relation(level, main, filters)] * weight
-            if self.category == "temporal":
-                makers += [lambda: self._happening(level, main, filters)] * 5
-            if main:
-                excludes = 3 if self.category == "semantic" else 1
-                makers += [lambda: self._exclusion(level, filters)] * excludes
+            related = {"semantic": 0, "spatial": 5, "temporal": 2}[self.category]
+            offer(related, lambda: self._relation(level, main, filters))
+            offer(5 * (self.category == "temporal"), lambda: self._happening(level, main, filters))
+            excludes = 3 if self.category == "semantic" else 1
+            offer(excludes * main, lambda: self._exclusion(level, filters))
         if level == 1:
-            makers += [lambda: self._base(main)] * 6
+            offer(6, lambda: self._base(main))
         if level == 1 or (level == 2 and main):
-            makers += [lambda: self._coloured(level, main)] * 3
+            offer(3, lambda: self._coloured(level, main))
         if level >= 3 and main and self.category == "semantic":
-            makers += [lambda: self._both(level)] * 2
-        return rng.choice(makers)() if makers else None
+            offer(2, lambda: self._both(level))
+        return self._choose(makers, weights)() if makers else None
 
     def _sub(self, level: int, main: bool, filters: int) -> Node | None:
         """The set that a filter is applied to."""
@@ -218,12 +245,12 @@ class _Grammar:
         sub = self._sub(budget, main, filters) if other is not None else None
         if sub is None:
             return None
-        op = self.rng.choices((*SIDES, "inside", "on"), (4, 4, 1.5, 1.5, 3, 3, 2, 2))[0]
+        op = self._choose((*SIDES, "inside", "on"), (4, 4, 1.5, 1.5, 3, 3, 2, 2))
         return Node(op, sub, other)
 
     def _happening(self, level: int, main: bool, filters: int) -> Node | None:
         rng = self.rng
-        op = rng.choices(
+        op = self._choose(
             (
                 "moved",
                 "still",
@@ -235,7 +262,7 @@ class _Grammar:
                 "occluded_by",
             ),
             (5, 1.5, 1.5, 1.5, 1.2, 1.2, 1, 1),
-        )[0]
+        )
         if op in ("moved", "still", "appeared", "disappeared"):
             sub = self._sub(level - 1, main, filters)
             value = rng.choice(DIRECTIONS) if op == "moved" else ""
@@ -262,7 +289,7 @@ class _Grammar:
     def _anchor(self, budget: int) -> tuple[Node | None, int]:
         """An anchor and what is left of the budget for the set itself."""
         rng = self.rng
-        if budget < 1 or rng.random() < 0.5:
+        if budget < 1 or rng.random() >= self.deep:
             return self._noun(), budget
         spent = 1 if budget == 1 or rng.random() < 0.7 else 2
         pick = self.category != "semantic"
@@ -293,7 +320,7 @@ class _Grammar:
         return self._from(self.scene.colours, COLOUR_NAMES)
 
     def _event(self) -> str:
-        return self.rng.choices(EVENTS, (4, 2, 1.5))[0]
+        return self._choose(EVENTS, (4, 2, 1.5))
 
     def _from(self, present: Sequence[str], known: Sequence[str]) -> str:
         if present and self.rng.random() >= self.absent:

@@ -248,9 +248,12 @@ class Speaker:
         if node.op in ("nearest", "farthest") and node.other is not None and node.k == 1:
             return _as_verb(fill(self.phraser.must(node.op), of=self.the(node.other)))
         if node.op in PICKS:
-            start = "{h} "
-            text = self.phraser.pick(_slot(node), lambda t: t.startswith(start))
-            return None if text is None else fill(_as_verb(text[len(start) :]), **_ordinal(node))
+            text = self.phraser.pick(_slot(node), _is_said_after_head)
+            return (
+                None
+                if text is None
+                else fill(_as_verb(text.removeprefix("{h} ")), **_ordinal(node))
+            )
         if node.op in ("find", "any", "or", "and", "not"):
             return None
         text = self._relation(node, plural)
@@ -314,12 +317,19 @@ def _ends_with_head(text: str) -> bool:
     return text.endswith("{h}")
 
 
+def _is_said_after_head(text: str) -> bool:
+    """Whether a choice's words can stand as a predicate."""
+    return text.startswith("{h} ") and not text.startswith("{h} whose ")
+
+
 def _as_verb(post: str) -> str:
     """A modifier after a noun as a singular predicate: "with the largest area" -> "has ..."."""
     if post.startswith("that "):
         return post.removeprefix("that ")
     if post.startswith("with "):
         return f"has {post.removeprefix('with ')}"
+    if post.startswith("having "):
+        return f"has {post.removeprefix('having ')}"
     return f"is {post}"
 
 
