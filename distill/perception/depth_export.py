@@ -55,6 +55,7 @@ def export(
         mean=IMAGENET_MEAN,
         std=IMAGENET_STD,
         max_depth=float(recipe.max_depth),
+        multiple=recipe.patch,
     )
     facts = {
         "Network": f"Depth Anything V2 (transformers DepthAnythingForDepthEstimation, metric, up to {recipe.max_depth} m), {parameter_count(setup.model):,} weights, {recipe.image_size} × {recipe.image_size}",

@@ -25,13 +25,17 @@ __all__ = [
     "augment",
     "boxes_of",
     "make_batch",
+    "paste",
     "photometric",
     "repaint",
+    "shrink",
     "targets",
 ]
 
 DENSE = 90  # pixels of a 16 x 16 patch that make it a positive
 FAINT = 25  # from here to DENSE it is neither positive nor background
+SLIVER = 40  # pixels below which an object is neither positive nor background
+PASTED = 0.35  # of the pictures get objects of another one
 
 
 class Pictures(Protocol):
@@ -123,7 +127,7 @@ def targets(
 def augment(
     rgb_hw3: NDArray[np.uint8], ids_hw: NDArray[np.uint8], rng: np.random.Generator
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8], set[int]]:
-    """Mirror, paint, light, noise, compression; one in ten becomes a padded landscape frame.
+    """Mirror, paint, light, noise, compression; some become landscape frames or smaller.
 
     Returns the picture, its ids and the ids of repainted objects. All other hues stay what
     they are, because colour words are learnt: gains differ by at most 5 % between channels.
@@ -132,8 +136,11 @@ def augment(
         rgb_hw3, ids_hw = rgb_hw3[:, ::-1], ids_hw[:, ::-1]
     rgb, ids = np.array(rgb_hw3), np.array(ids_hw)
     rgb, painted = repaint(rgb, ids, rng)
-    if rng.random() < 0.1:
+    kind = rng.random()
+    if kind < 0.1:
         rgb, ids = _landscape(rgb, ids, rng)
+    elif kind < 0.25:
+        rgb, ids = shrink(rgb, ids, rng)
     return photometric(rgb, rng), ids, painted
 
 
@@ -165,6 +172,52 @@ def repaint(
         rgb[mask] = cv2.cvtColor(flat, cv2.COLOR_HSV2RGB)[0]
         painted.add(k)
     return rgb, painted
+
+
+def shrink(
+    rgb: NDArray[np.uint8], ids: NDArray[np.uint8], rng: np.random.Generator
+) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """Show the picture smaller, anywhere in the square; its edge's pixels fill the rest.
+
+    Small objects are rare in the cell (7 % are under 36 pixels).
+    """
+    side = rgb.shape[0]
+    inner = int(side * rng.uniform(0.6, 0.95))
+    top, left = (int(v) for v in rng.integers(0, side - inner + 1, 2))
+    border = (top, side - inner - top, left, side - inner - left)
+    small = cv2.resize(rgb, (inner, inner), interpolation=cv2.INTER_AREA)
+    labels = cv2.resize(ids, (inner, inner), interpolation=cv2.INTER_NEAREST)
+    filled: Any = cv2.copyMakeBorder(small, *border, cv2.BORDER_REPLICATE)
+    blank: Any = cv2.copyMakeBorder(labels, *border, cv2.BORDER_CONSTANT, value=0)
+    return filled, blank
+
+
+def paste(
+    picture: tuple[NDArray[np.uint8], NDArray[np.uint8], list[Mapping[str, Any]]],
+    other: tuple[NDArray[np.uint8], NDArray[np.uint8], Sequence[Mapping[str, Any]]],
+    rng: np.random.Generator,
+    most: int = 2,
+) -> None:
+    """Paste up to ``most`` whole objects of another picture, in place; they may cover others.
+
+    Only one object in 35 of the cell is covered by more than a quarter (copy-paste: G. Ghiasi
+    et al., 2021). ``picture`` and ``other`` are pixels, ids and records.
+    """
+    rgb, ids, records = picture
+    side = ids.shape[0]
+    free = max((int(o["id"]) for o in records), default=0) + 1
+    for index in rng.permutation(len(other[2]))[: int(rng.integers(1, most + 1))].tolist():
+        record = other[2][index]
+        mask = (other[1] == record["id"]).view(np.uint8)
+        x, y, w, h = cv2.boundingRect(mask)
+        if cv2.countNonZero(mask) < 150 or min(x, y, side - x - w, side - y - h) < 1:
+            continue  # cut by the edge
+        to_x, to_y = (int(v) for v in rng.integers(0, (side - w + 1, side - h + 1)))
+        cut = mask[y : y + h, x : x + w] > 0
+        rgb[to_y : to_y + h, to_x : to_x + w][cut] = other[0][y : y + h, x : x + w][cut]
+        ids[to_y : to_y + h, to_x : to_x + w][cut] = free
+        records.append({**record, "id": free})
+        free += 1
 
 
 def photometric(rgb: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
@@ -217,14 +270,20 @@ def make_batch(
     for row, index in enumerate(indices.tolist()):
         rgb, ids = pictures.rgb[index], pictures.ids[index]
         painted: set[int] = set()
+        records = list(pictures.objects[index]["objects"])
         if rng is not None:
+            if rng.random() < PASTED:
+                rgb, ids, more = np.array(rgb), np.array(ids), int(rng.integers(len(pictures)))
+                source = (pictures.rgb[more], pictures.ids[more], pictures.objects[more]["objects"])
+                paste((rgb, ids, records), source, rng)
             rgb, ids, painted = augment(rgb, ids, rng)
-        records = pictures.objects[index]["objects"]
         count = max((int(o["id"]) for o in records), default=0)
         noun, color = np.full(count, -1), np.full(count, -1)
         for o in records:
             noun[o["id"] - 1] = nouns.get(o["category"], -1)
             color[o["id"] - 1] = -1 if o["id"] in painted else colors.get(o["color"], -1)
+        if rng is not None:  # what is left of a covered object is no example of it
+            noun[np.bincount(ids.ravel(), minlength=count + 1)[1 : count + 1] < SLIVER] = -1
         patches, owners, weights, skip = targets(ids, count)
         usable = noun[owners] >= 0
         skip[patches[~usable]] = True

@@ -4,19 +4,29 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from edgetwin.distill.perception import depth_export, depth_train, detector_export, detector_train
-from edgetwin.distill.perception.depth_train import DepthRecipe, depth_loss
+from edgetwin.distill.perception import (
+    depth_export,
+    depth_train,
+    detector_data,
+    detector_export,
+    detector_train,
+)
+from edgetwin.distill.perception.depth_loss import depth_loss
+from edgetwin.distill.perception.depth_train import DepthRecipe
 from edgetwin.distill.perception.detector_data import (
     Batch,
     augment,
     boxes_of,
     make_batch,
+    paste,
     repaint,
+    shrink,
     targets,
 )
 from edgetwin.distill.perception.detector_eval import match, score
@@ -34,7 +44,7 @@ from edgetwin.twin.errors import ModelError
 from .pictures import ShapePictures
 
 TINY = DetectorRecipe(layers=1, width=32, batch=4, warmup_visits=8, bf16=False)
-TINY_DEPTH = DepthRecipe(image_size=56, layers=4, width=32, batch=4, warmup_visits=8, bf16=False)
+TINY_DEPTH = DepthRecipe(image_size=64, layers=4, width=32, batch=4, warmup_visits=8, bf16=False)
 PICTURES = ShapePictures(4)
 
 
@@ -247,6 +257,50 @@ def run_depth(work: Path, steps: int, stop_after: int | None = None) -> dict[str
         "t", "v", work, 0, steps=steps, stop_after=stop_after, recipe=TINY_DEPTH,
         open_images=open_pictures,
     )  # fmt: skip
+
+
+class TestMoreThanTheCellShows:
+    def test_pasted_objects_are_whole_and_listed(self) -> None:
+        rng = np.random.default_rng(3)
+        rgb, ids = PICTURES.rgb[0].copy(), PICTURES.ids[0].copy()
+        records: list[Any] = list(PICTURES.objects[0]["objects"])
+        before = len(records)
+        other = (PICTURES.rgb[1], PICTURES.ids[1], PICTURES.objects[1]["objects"])
+        paste((rgb, ids, records), other, rng, most=1)
+        assert len(records) == before + 1
+        new = records[-1]
+        source = next(o for o in other[2] if o["category"] == new["category"])
+        assert new["color"] == source["color"]
+        assert (ids == new["id"]).sum() == (PICTURES.ids[1] == source["id"]).sum()
+        changed = (rgb != PICTURES.rgb[0]).any(axis=-1)
+        assert (ids[changed] == new["id"]).all()
+
+    def test_a_smaller_picture_keeps_its_objects(self) -> None:
+        rgb, ids = shrink(PICTURES.rgb[0], PICTURES.ids[0], np.random.default_rng(0))
+        assert rgb.shape == PICTURES.rgb[0].shape
+        for k in range(1, int(ids.max()) + 1):
+            share = (ids == k).sum() / (PICTURES.ids[0] == k).sum()
+            assert 0.3 < share < 0.95
+            paint = np.median(PICTURES.rgb[0][PICTURES.ids[0] == k], axis=0)
+            assert np.abs(np.median(rgb[ids == k], axis=0) - paint).max() < 12
+
+    def test_slivers_are_neither_objects_nor_background(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(detector_data, "PASTED", 0.0)
+        monkeypatch.setattr(detector_data, "augment", lambda rgb, ids, rng: (rgb, ids, set()))
+        ids = np.zeros((1, 256, 256), np.uint8)
+        ids[0, 100:105, 100:105] = 1
+        ids[0, 10:60, 10:60] = 2
+        named = [{"id": k, "category": "mug", "color": "red"} for k in (1, 2)]
+        pictures = ShapePictures(1)
+        pictures.ids, pictures.objects = ids, [{"seed": 0, "objects": named}]
+        words, stats = (("mug",), ("red",)), ((0.5,) * 3, (0.5,) * 3)
+        batch = make_batch(pictures, np.array([0]), np.random.default_rng(1), words, stats)
+        assert set(batch.noun.tolist()) == {0}
+        kept = make_batch(pictures, np.array([0]), None, words, stats)
+        assert len(kept.patch) == len(batch.patch) + 1
+        assert int(batch.ignored.sum()) > int(kept.ignored.sum())
 
 
 class TestDetectorTraining:
