@@ -188,7 +188,7 @@ class _Book:
         }
         for net, (columns, y, caption) in nouns.items():
             table = table_of(tables, f"{net.capitalize()} by category")
-            drawn = charts.bars_by_noun(table, columns, _where(table), y) if table else None
+            drawn = charts.by_noun(table, columns, y) if table else None
             self._add(net, f"{net}_categories", "By category", f"{caption} {_source(table)}", drawn)
             if net == "detector":
                 self._confusion(tables)
@@ -210,7 +210,7 @@ class _Book:
             cases = [c for kind in ("missed", "name", "extra") for c in worst.take(kind, 4)]
             caption = (
                 f"Of {count} stills: the largest objects missed, the surest wrong names, the "
-                "surest boxes on nothing. Green is true, magenta the detector's."
+                "surest boxes that meet no object at IoU .5. Green is true, magenta the detector's."
             )
         elif net == "segmenter":
             cases = worst.take("mask", 12)
@@ -248,10 +248,10 @@ class _Book:
 
     def _world(self, stills: Shards) -> None:
         path = self.request.out / "world_categories.png"
-        self.bytes += save_array(category_sheet(stills, "cell", 8, 64), path)
+        self.bytes += save_array(category_sheet(stills, "cell", 5, 72, enlarge=1, blocks=2), path)
         self.written.append(path)
         caption = (
-            "What a 256-pixel picture holds of each category: 64-pixel windows, enlarged twice."
+            "What a 256-pixel picture holds of each category: windows of 72 pixels, not enlarged."
         )
         self.pictures["world"].append(Picture(path.name, "The sixteen categories", caption))
         kept: Any = self.store.get("world")

@@ -12,25 +12,28 @@ from ..evaluate.report import Table
 from .canvas import COLOURS, figure, tidy
 from .worst import Case
 
-__all__ = ["bars_by_noun", "bars_of_groups", "confusion", "gallery", "levels"]
+__all__ = ["bars_of_groups", "by_noun", "confusion", "gallery", "levels"]
 
 
-def bars_by_noun(table: Table, columns: Sequence[str], title: str, y: str) -> Figure:
-    """Bars per noun, worst first by the first of ``columns``; columns that lack are left out."""
+def by_noun(table: Table, columns: Sequence[str], x: str) -> Figure:
+    """One row per noun, worst first by the first of ``columns``, a mark per column.
+
+    Marks and not bars, since the axis does not begin at 0. Columns that lack are left out.
+    """
     columns = [name for name in columns if name in table.columns]
     picks = [table.columns.index(name) for name in columns]
     rows = sorted(table.rows, key=lambda row: _number(row[picks[0]]))
-    made = figure(8.6, 3.5)
+    made = figure(8.4, 1.0 + 0.24 * len(rows))
     axes = made.subplots()
-    width = 0.8 / len(picks)
-    for k, pick in enumerate(picks):
-        x = np.arange(len(rows)) + (k - (len(picks) - 1) / 2) * width
-        heights = [_number(row[pick]) for row in rows]
-        axes.bar(x, heights, width, color=COLOURS[k], label=columns[k])
-    axes.set_xticks(range(len(rows)), [str(row[0]) for row in rows], rotation=40, ha="right")
-    low = min(_number(row[pick]) for row in rows for pick in picks)
-    axes.set_ylim(max(0.0, np.floor(10 * (low - 0.05)) / 10), 1.0)
-    tidy(axes, title, "", y)
+    y = np.arange(len(rows))
+    values = np.array([[_number(row[pick]) for pick in picks] for row in rows])
+    axes.hlines(y, np.nanmin(values, 1), np.nanmax(values, 1), color="#BBBBBB", lw=1)
+    for k, (name, mark) in enumerate(zip(columns, "oD^sv", strict=False)):
+        axes.plot(values[:, k], y, mark, ms=6 if k == 0 else 5, color=COLOURS[k], label=name)
+    axes.set_yticks(y, [f"{row[0]}  {_number(row[picks[0]]):.3f}" for row in rows])
+    axes.invert_yaxis()
+    axes.set_xlim(np.floor(20 * np.nanmin(values) - 0.2) / 20, min(1.005, np.nanmax(values) + 0.04))
+    tidy(axes, table.title, x, f"noun and {columns[0]}")
     place: dict[str, Any] = {"loc": "lower right", "bbox_to_anchor": (1.0, 1.0)}
     axes.legend(fontsize=8, frameon=False, ncols=len(picks), **place)
     return made

@@ -188,25 +188,31 @@ def draw_curve(net: str, rows: Sequence[Row]) -> Figure | None:
 def compare(net: str, curves: Sequence[Sequence[Row]], points: int = 25) -> dict[str, Any]:
     """Put several runs of a net on one grid of visits.
 
-    Returns {"visits": (P,), key: (runs, P)} for the headline figures that every run has at two
-    visits or more, between the latest first and the earliest last visit of the runs; empty if
-    there are none.
+    Returns {"visits": (P,), key: (runs, P)} for the headline figures that every run has,
+    interpolated between the latest first and the earliest last visit of the runs. Where these
+    do not overlap, because runs were too short for more than one evaluation, P is 1 and holds
+    the last ones. Without any headline figure the training loss is taken; empty without that.
     """
-    series: dict[str, list[tuple[list[float], list[float]]]] = {}
-    for key in HEADLINES[net]:
-        held = [_points(rows, "visits", key) for rows in curves]
-        if all(len(x) >= 2 for x, _ in held):
-            series[key] = held
-    if not series:
-        return {}
-    low = max(x[0] for held in series.values() for x, _ in held)
-    high = min(x[-1] for held in series.values() for x, _ in held)
-    if high <= low:
-        return {}
-    grid = np.linspace(low, high, points)
+    for keys in (HEADLINES[net], ("loss",)):
+        held = {key: [_points(rows, "visits", key) for rows in curves] for key in keys}
+        series = {key: runs for key, runs in held.items() if all(x for x, _ in runs)}
+        if series:
+            return _on_a_grid(series, points)
+    return {}
+
+
+def _on_a_grid(
+    series: Mapping[str, list[tuple[list[float], list[float]]]], points: int
+) -> dict[str, Any]:
+    every = [x for runs in series.values() for x, _ in runs]
+    low, high = max(x[0] for x in every), min(x[-1] for x in every)
+    grid = np.linspace(low, high, points) if high > low else np.array([high])
     found: dict[str, Any] = {"visits": [round(float(v)) for v in grid]}
-    for key, held in series.items():
-        found[key] = [[_short(v) for v in np.interp(grid, x, y)] for x, y in held]
+    for key, runs in series.items():
+        if len(grid) == 1:
+            found[key] = [[_short(y[-1])] for _, y in runs]
+        else:
+            found[key] = [[_short(float(v)) for v in np.interp(grid, x, y)] for x, y in runs]
     return found
 
 
@@ -219,8 +225,8 @@ def draw_comparison(compared: Mapping[str, Mapping[str, Any]]) -> Figure:
     held = {net: found for net, found in compared.items() if found}
     if not held:
         raise InputError(
-            "expected at least two runs with curves of two points or more that overlap in "
-            "visits, got none: train longer or give other folders"
+            "expected at least two runs with curves of the same network, got none: train "
+            "longer or give other folders"
         )
     names = {k: v for panels in PANELS.values() for p in panels for k, v in p.lines.items()}
     columns = min(2, len(held))
@@ -230,20 +236,24 @@ def draw_comparison(compared: Mapping[str, Mapping[str, Any]]) -> Figure:
     for axes in grid[len(held) :]:
         axes.set_visible(False)
     for axes, (net, found) in zip(grid, held.items(), strict=False):
-        visits = np.array(found["visits"])
-        for key, colour in zip(HEADLINES[net], COLOURS, strict=False):
-            if key not in found:
-                continue
-            runs = np.array(found[key])
-            axes.fill_between(visits, runs.min(0), runs.max(0), color=colour, alpha=0.18, lw=0)
-            axes.plot(visits, runs.T, color=colour, lw=0.6, alpha=0.7)
-            text = f"{names[key]}: {runs[:, -1].mean():.3f} ± {runs[:, -1].std(ddof=1):.3f}"
-            axes.plot(visits, runs.mean(0), color=colour, lw=2, label=text)
-        count = len(next(v for k, v in found.items() if k != "visits"))
-        tidy(axes, f"{net}, {count} seeds", PANELS[net][0].x_label, PANELS[net][0].y_label)
-        axes.xaxis.set_major_formatter(_thousands)
-        axes.legend(fontsize=7, frameon=False, loc="best")
+        _spread(axes, net, found, names)
     return made
+
+
+def _spread(axes: Any, net: str, found: Mapping[str, Any], names: Mapping[str, str]) -> None:
+    visits = np.array(found["visits"])
+    keys = [key for key in found if key != "visits"]
+    mark = "o" if len(visits) == 1 else None
+    for key, colour in zip(keys, COLOURS, strict=False):
+        runs = np.array(found[key])
+        axes.fill_between(visits, runs.min(0), runs.max(0), color=colour, alpha=0.18, lw=0)
+        axes.plot(visits, runs.T, color=colour, lw=0.6, alpha=0.7, marker=mark, ms=4)
+        text = f"{names[key]}: {runs[:, -1].mean():.3f} ± {runs[:, -1].std(ddof=1):.3f}"
+        axes.plot(visits, runs.mean(0), color=colour, lw=2, label=text, marker=mark)
+    panel = next(p for p in PANELS[net] if keys[0] in p.lines)
+    tidy(axes, f"{net}, {len(found[keys[0]])} seeds", panel.x_label, panel.y_label)
+    axes.xaxis.set_major_formatter(_thousands)
+    axes.legend(fontsize=7, frameon=False, loc="best")
 
 
 def _draw(axes: Any, panel: Panel, lines: Mapping[str, tuple[list[float], list[float]]]) -> None:

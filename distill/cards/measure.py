@@ -20,6 +20,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from ...perception.boxes import box_iou
 from ...perception.bundle import Bundle
 from ...perception.depth import DepthEstimator
 from ...perception.detector import Detector
@@ -128,13 +129,16 @@ def _detector(
     for k, thing in enumerate(every):
         if thing["area"] >= MIN_AREA_PX:
             _found(found, said, seen.get(k), thing, image)
+    overlap = box_iou(said.boxes_xyxy_n4, _boxes(every))
     for row in set(range(len(said))) - set(pairs):
         found.extra += 1
         found.confusion[_EXTRA, said.labels[row]] += 1
         noun, score = said.labels[row], float(said.scores_n[row])
-        box = said.boxes_xyxy_n4[row]
-        text = f"nothing there\nsaid: {said.colors[row] or ''} {noun} ({score:.2f})"
-        found.worst.add("extra", score, partial(_boxed, "extra", noun, text, image, None, box))
+        box, near, meets = said.boxes_xyxy_n4[row], None, "nothing there"
+        if len(every) and overlap[row].max() > 0:
+            near, meets = _boxes(every)[overlap[row].argmax()], f"IoU {overlap[row].max():.2f}"
+        text = f"{meets}\nsaid: {said.colors[row] or ''} {noun} ({score:.2f})"
+        found.worst.add("extra", score, partial(_boxed, "extra", noun, text, image, near, box))
 
 
 def _found(

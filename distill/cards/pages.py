@@ -32,7 +32,8 @@ def section(pictures: Sequence[Picture], folder: str, level: int = 2) -> str:
     """Return Markdown that shows pictures; ``folder`` is the way to them, "" or ending in "/"."""
     head = "#" * level
     blocks = [
-        f"{head} {p.title}\n\n![{p.title}]({folder}{p.name})\n\n{p.caption}" for p in pictures
+        f"{head} {p.title}\n\n![{p.title}: {p.name[:-4]}]({folder}{p.name})\n\n{p.caption}"
+        for p in pictures
     ]
     return "\n\n".join(blocks)
 

@@ -75,11 +75,19 @@ def contact_sheet(shards: Shards, count: int = 24, columns: int = 6, scale: floa
     return _tiled(tiles, columns)
 
 
-def category_sheet(shards: Shards, tier: Tier, columns: int = 10, window: int = 96) -> Image:
-    """Return (H, W, 3) RGB: per category a row of its name and crops, enlarged twice.
+def category_sheet(
+    shards: Shards,
+    tier: Tier,
+    columns: int = 10,
+    window: int = 96,
+    *,
+    enlarge: int = 2,
+    blocks: int = 1,
+) -> Image:
+    """Return (H, W, 3) RGB: per category a row of its name and crops of ``window`` pixels.
 
-    Only objects of which at least 64 pixels show are taken, the first of each picture, colours
-    as they come. A crop is ``window`` pixels wide.
+    Only objects of which at least 64 pixels show are taken, one of a category from a picture,
+    colours as they come. ``blocks`` of categories stand beside each other.
 
     Raises:
         InputError: if no category has an object.
@@ -90,17 +98,21 @@ def category_sheet(shards: Shards, tier: Tier, columns: int = 10, window: int = 
             break
         for name in {o["category"] for o in record["objects"] if o["area"] >= 64}:
             if len(crops[name]) < columns:
-                thing = next(o for o in record["objects"] if o["category"] == name)
-                crops[name].append(_crop(np.asarray(shards.rgb[row]), thing, window))
+                shown = [o for o in record["objects"] if o["category"] == name]
+                thing = max(shown, key=lambda o: int(o["area"]))
+                crops[name].append(_crop(np.asarray(shards.rgb[row]), thing, window, enlarge))
     if not any(crops.values()):
         raise InputError("expected pictures with objects to crop, got none: render some more")
-    blank = np.full((2 * window, 2 * window, 3), _PAPER, np.uint8)
+    side = enlarge * window
+    blank = np.full((side, side, 3), _PAPER, np.uint8)
     rows = []
     for name, found in crops.items():
-        tag = np.full((2 * window, 110, 3), _PAPER, np.uint8)
-        cv2.putText(tag, name, (6, window + 6), _FONT, 0.5, (0, 0, 0), 1, cv2.LINE_AA)
+        tag = np.full((side, 92, 3), _PAPER, np.uint8)
+        cv2.putText(tag, name, (6, side // 2 + 6), _FONT, 0.45, (0, 0, 0), 1, cv2.LINE_AA)
         rows.append(np.hstack([tag, *found, *[blank] * (columns - len(found))]))
-    return np.vstack(rows)
+    length = -(-len(rows) // blocks)
+    rows += [np.full_like(rows[0], 250)] * (length * blocks - len(rows))
+    return np.hstack([np.vstack(rows[k * length : (k + 1) * length]) for k in range(blocks)])
 
 
 def write_sheet(sheet_hw3: Image, path: str | Path) -> None:
@@ -161,14 +173,14 @@ def _write_all(
         _write(image, text, (x, y))
 
 
-def _crop(rgb_hw3: Image, thing: dict[str, Any], window: int) -> Image:
-    """``window`` pixels around an object, kept inside the picture, enlarged twice."""
+def _crop(rgb_hw3: Image, thing: dict[str, Any], window: int, enlarge: int) -> Image:
+    """``window`` pixels around an object, kept inside the picture, every pixel enlarged."""
     side = min(window, *rgb_hw3.shape[:2])
     x0, y0, x1, y1 = thing["box_xyxy"]
     left = int(np.clip((x0 + x1 - side) // 2, 0, rgb_hw3.shape[1] - side))
     top = int(np.clip((y0 + y1 - side) // 2, 0, rgb_hw3.shape[0] - side))
     crop = rgb_hw3[top : top + side, left : left + side]
-    large = cv2.resize(crop, (2 * window, 2 * window), interpolation=cv2.INTER_CUBIC)
+    large = cv2.resize(crop, (enlarge * window,) * 2, interpolation=cv2.INTER_NEAREST)
     large[:1], large[:, :1] = 255, 255
     return np.asarray(large, np.uint8)
 
