@@ -124,6 +124,46 @@ def eval_twinbench(
         tables_of.replace_section(write_readme, "twinbench", text)
 
 
+@eval_app.command("precision")
+def eval_precision(
+    models: ModelsOption = "embedded",
+    graph: Annotated[
+        list[str] | None, typer.Option(help="Such as depth.onnx; all when left out.")
+    ] = None,
+    variant: Annotated[
+        list[str] | None,
+        typer.Option(help="float32, 'float16 weights', float16 or int8; all when left out."),
+    ] = None,
+    worlds: Annotated[int, typer.Option(min=1, help="Validation worlds for the scores.")] = 20,
+    rounds: Annotated[int, typer.Option(min=1, help="Runs that are timed.")] = 30,
+    whole: Annotated[bool, typer.Option(help="All graphs at once, too.")] = True,
+    work: Annotated[Path, typer.Option(help="Folder for the variants.")] = Path("runs/precision"),
+    out: OutOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Make float16 and int8 variants of every graph: accuracy, size, ms and memory of each."""
+    with needs_extra("export"), needs_extra("sim"):
+        from .evaluate import report as tables_of
+        from .evaluate.precision import evaluate_precision
+
+        found = evaluate_precision(
+            models,
+            graphs=graph or None,
+            variants=variant or None,
+            worlds=worlds,
+            rounds=rounds,
+            whole=whole,
+            work=work,
+        )
+    context = {"models": models, "weights": found.weights, "figures": found.figures}
+    if as_json:
+        print_json(tables_of.document(found.tables, **context))
+    else:
+        tables_of.show(found.tables)
+    if out is not None:
+        tables_of.write_json(found.tables, out, **context)
+
+
 @eval_app.command("soak")
 def eval_soak(
     frames: Annotated[int, typer.Option(min=20, help="How many.")] = 20_000,

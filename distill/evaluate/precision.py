@@ -1,0 +1,345 @@
+"""Number formats of the embedded graphs: accuracy, size, speed and memory of each, measured.
+
+Every graph is replaced in turn by its variants (:mod:`.precision_variants`) in an otherwise
+unchanged set and judged by the figure of its network, on validation worlds, through the code
+that the device runs; then all graphs at once. Speed and memory are those of a process that does
+nothing else. Ranges for int8 come from training worlds.
+
+Not covered: the language model, whose builder has formats of its own (``reasoner.check``), and
+other providers than ONNX Runtime's CPU one.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.progress import track
+
+from ...deploy.models import bundle_identities
+from ...perception.bundle import Bundle, Manifest, load_bundle, sha256_of
+from ...perception.depth import DepthEstimator
+from ...perception.detector import Detector
+from ...perception.engines import Engine, Port
+from ...perception.segmenter import Segmenter
+from ...twin import mask as rle
+from ...twin.errors import InputError, ModelError
+from ...twin.schema import ObjectTwin
+from ..metrics import intersection_over_union
+from ..twinbench import SEEDS
+from .depths import DepthScores
+from .detections import MIN_AREA_PX, DetectorScores
+from .memory import follow, memory_figures
+from .perception import spread
+from .precision_variants import VARIANTS, Feeds, Variant, make_variant
+from .report import Table
+from .worlds import RenderedWorld, rendered_world
+
+__all__ = ["ROLES", "Precision", "evaluate_precision", "replaced", "score_role"]
+
+ROLES: dict[str, str] = {
+    "detector_image.onnx": "detector",
+    "detector_text.onnx": "detector",
+    "segmenter_encoder.onnx": "segmenter",
+    "segmenter_decoder.onnx": "segmenter",
+    "segmenter_memory_encoder.onnx": "memory",
+    "segmenter_memory_attention.onnx": "memory",
+    "depth.onnx": "depth",
+}
+"""Graph -> what it is judged by."""
+
+FIGURES = {
+    "detector": "F1 of box and noun",
+    "segmenter": "IoU from true boxes",
+    "memory": "J, prompted once",
+    "depth": "object pixels within 10 %",
+}
+
+WHOLE = "whole set"
+_MEMORY_FRAMES, _CALIBRATION_CLIP = 32, 8
+_MOST_FEEDS = 48  # inputs per graph that calibrate int8: bounds memory to some 150 MB
+
+
+@dataclass
+class Precision:
+    """One row per graph and variant; ``figures`` is what the table shows, and more; ``weights``
+    is role -> id and SHA-256 of what was measured."""
+
+    tables: list[Table]
+    figures: dict[str, Any]
+    weights: dict[str, Any]
+
+
+def evaluate_precision(
+    models: str | Path = "embedded",
+    *,
+    graphs: Sequence[str] | None = None,
+    variants: Sequence[str] | None = None,
+    worlds: int = 20,
+    memory_worlds: int = 3,
+    calibration_worlds: int = 12,
+    rounds: int = 30,
+    whole: bool = True,
+    work: Path = Path("runs/precision"),
+    cache: Path = Path("runs/twinbench"),
+) -> Precision:
+    """Measure every variant of every graph; ``whole`` measures all graphs at once, too.
+
+    ``worlds`` are TwinBench's first validation worlds (four pictures each), ``memory_worlds``
+    as many for the memory graphs. Variants are kept under ``work``.
+
+    Raises:
+        InputError: if a graph or variant is unknown, or a number is not positive.
+    """
+    names = tuple(ROLES) if graphs is None else tuple(graphs)
+    wanted = VARIANTS if variants is None else tuple(variants)
+    unknown = {*names} - {*ROLES} | {*wanted} - {*VARIANTS}
+    if unknown or min(worlds, memory_worlds, calibration_worlds, rounds) < 1:
+        raise InputError(
+            f"expected graphs out of {', '.join(ROLES)}, variants out of {', '.join(VARIANTS)} "
+            f"and positive numbers, got {sorted(unknown)}, {worlds}, {memory_worlds}, "
+            f"{calibration_worlds} and {rounds}"
+        )
+    chosen: tuple[Variant, ...] = tuple(v for v in VARIANTS if v in wanted)
+    bundle = load_bundle(models, device="cpu", threads=1)
+    seeds = SEEDS["val", "cell"]
+    val = [rendered_world(seed, "cell", cache) for seed in seeds[:worlds]]
+    clips = [rendered_world(seed, "cell", cache) for seed in seeds[:memory_worlds]]
+    feeds = record(bundle, (rendered_world(s, "cell", cache) for s in range(calibration_worlds)))
+    rows: list[dict[str, Any]] = []
+    files: dict[tuple[str, Variant], Path] = {}
+    jobs = [(name, variant) for name in names for variant in chosen]
+    for name, variant in track(jobs, description="graphs", console=Console(stderr=True)):
+        file = work / variant.replace(" ", "_") / name
+        row: dict[str, Any] = {"graph": name, "variant": variant, "figure": FIGURES[ROLES[name]]}
+        try:
+            make_variant(bundle.path(name), file, variant, feeds[name])
+            row["size_mb"] = file.stat().st_size / 1e6
+            with_it = replaced(bundle, {name: file}, work / "bundle")
+            row["score"] = score_role(ROLES[name], with_it, val, clips)
+            inputs = _stored_feed(feeds[name], work / f"{name}.npz")
+            row |= _speeds("graph", file, inputs, rounds)
+            files[name, variant] = file
+        except (ModelError, RuntimeError, ValueError) as error:
+            row["error"] = str(error).splitlines()[0][:200]
+        rows.append(row)
+    if whole:
+        pictures = work / "frames.npy"
+        np.save(pictures, clips[0].rgb_thw3)
+        for variant in track(chosen, description="sets", console=Console(stderr=True)):
+            made = {n: f for (n, v), f in files.items() if v == variant}
+            folder = work / "sets" / variant.replace(" ", "_")
+            rows.append(_whole(bundle, made, variant, folder, pictures, val, clips, rounds))
+    where = f"{models} set, TwinBench val, cell tier, {len(val)} worlds"
+    counts = {name: len(fed) for name, fed in feeds.items()}
+    figures = {"rows": rows, "calibration_inputs": counts}
+    return Precision([_table(rows, where)], figures, bundle_identities(bundle))
+
+
+def _whole(
+    bundle: Bundle,
+    made: dict[str, Path],
+    variant: Variant,
+    folder: Path,
+    pictures: Path,
+    val: Sequence[RenderedWorld],
+    clips: Sequence[RenderedWorld],
+    rounds: int,
+) -> dict[str, Any]:
+    """All graphs at once: every figure, and the perceiver's milliseconds per frame."""
+    both = replaced(bundle, made, folder)
+    scores = {role: score_role(role, both, val, clips) for role in FIGURES}
+    return {
+        "graph": WHOLE,
+        "variant": variant,
+        "figure": "mean of the four",
+        "score": float(np.mean(list(scores.values()))),
+        "scores": scores,
+        "size_mb": sum(both.path(name).stat().st_size for name in ROLES) / 1e6,
+        **_speeds("set", both.directory, pictures, rounds),
+    }
+
+
+def _table(rows: Sequence[dict[str, Any]], where: str) -> Table:
+    keys = ("score", "size_mb", "ms_1", "ms_2", "peak_mb")
+    columns = ("graph", "numbers", "score", "MB", "ms, 1 thread", "ms, 2 threads", "peak MB")
+    lines = [
+        (
+            row["graph"].removesuffix(".onnx"),
+            row["variant"],
+            *(row.get(key) for key in keys),
+        )
+        for row in rows
+    ]
+    before = next((r["before_mb"] for r in rows if "before_mb" in r), 0.0)
+    notes = [
+        "float32 is what ships: float32 arithmetic on weights rounded to float16; ms of a graph: "
+        "one run on recorded inputs, of the whole set: one frame with tracking; peak MB: of a "
+        f"process of its own, one thread; one that has opened nothing holds {before:.0f}",
+        "scores: "
+        + "; ".join(f"{role}: {name}" for role, name in FIGURES.items())
+        + "; whole set: the mean of the four",
+    ]
+    notes += [f"{r['graph']}, {r['variant']}: {r['error']}" for r in rows if "error" in r]
+    return Table(f"Number formats, {where}", columns, tuple(lines), tuple(notes))
+
+
+# ---- recorded inputs
+
+
+class _Recorder:
+    """An engine that keeps the first inputs it is given."""
+
+    def __init__(self, engine: Engine, kept: list[dict[str, NDArray[Any]]]) -> None:
+        self._engine, self._kept = engine, kept
+
+    @property
+    def inputs(self) -> tuple[Port, ...]:
+        return self._engine.inputs
+
+    @property
+    def outputs(self) -> tuple[Port, ...]:
+        return self._engine.outputs
+
+    @property
+    def device(self) -> str:
+        return self._engine.device
+
+    def run(self, inputs: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        if len(self._kept) < _MOST_FEEDS:
+            self._kept.append({name: np.array(value) for name, value in inputs.items()})
+        return self._engine.run(inputs)
+
+    def close(self) -> None:
+        self._engine.close()
+
+
+class _Recording(Bundle):
+    """A bundle whose engines keep their inputs in ``feeds``."""
+
+    def __init__(self, bundle: Bundle) -> None:
+        super().__init__(bundle.directory, bundle.manifest, device="cpu", threads=1)
+        self.feeds: dict[str, list[dict[str, NDArray[Any]]]] = {name: [] for name in ROLES}
+
+    def engine(self, filename: str) -> Engine:
+        return _Recorder(super().engine(filename), self.feeds[filename])
+
+
+def record(bundle: Bundle, worlds: Iterable[RenderedWorld]) -> dict[str, Feeds]:
+    """Run every network on worlds as a device would; returns each graph's first inputs.
+
+    Four pictures of each world, and a clip of its first frames for the memory.
+    """
+    watched = _Recording(bundle)
+    detector, segmenter, depth = Detector(watched), Segmenter(watched), DepthEstimator(watched)
+    for world in worlds:
+        for t in spread(len(world.rgb_thw3), 4):
+            detector.detect(world.rgb_thw3[t])
+            depth.depth_m(world.rgb_thw3[t])
+            _segment(segmenter, world, t)
+        follow(segmenter, _beginning(world, _CALIBRATION_CLIP))
+    return dict(watched.feeds)
+
+
+def _stored_feed(feeds: Feeds, file: Path) -> Path:
+    """Write the last recorded input: of the memory, one with many memories."""
+    arrays: dict[str, Any] = dict(feeds[-1])
+    np.savez(file, **arrays)
+    return file
+
+
+# ---- sets and scores
+
+
+def replaced(bundle: Bundle, files: dict[str, Path], folder: Path) -> Bundle:
+    """Return a set in ``folder`` that is ``bundle`` with other files in place of some."""
+    folder.mkdir(parents=True, exist_ok=True)
+    record = json.loads(bundle.manifest.model_dump_json(by_alias=True))
+    for entry in record["networks"].values():
+        for name in entry["files"]:
+            source = files.get(name, bundle.directory / name).resolve()
+            link = folder / name
+            link.unlink(missing_ok=True)
+            link.symlink_to(source)
+            entry["files"][name] = sha256_of(source)
+    manifest = Manifest.model_validate(record)
+    (folder / "manifest.json").write_text(manifest.model_dump_json(by_alias=True))
+    return Bundle(folder, manifest, device="cpu", threads=1)
+
+
+def score_role(
+    role: str, bundle: Bundle, val: Sequence[RenderedWorld], clips: Sequence[RenderedWorld]
+) -> float:
+    """The figure of a network: see ``FIGURES``."""
+    if role == "memory":
+        segmenter = Segmenter(bundle)
+        rows = [r for w in clips for r in follow(segmenter, _beginning(w, _MEMORY_FRAMES))]
+        return float(memory_figures(rows)["all"]["j"])
+    shots = [(world, t) for world in val for t in spread(len(world.rgb_thw3), 4)]
+    if role == "detector":
+        detector = Detector(bundle)
+        found = DetectorScores(nouns=detector.nouns)
+        for world, t in shots:
+            found.add(detector.detect(world.rgb_thw3[t]), _visible(world, t))
+        return float(found.figures()["f1"])
+    if role == "depth":
+        depth, metres = DepthEstimator(bundle), DepthScores()
+        for world, t in shots:
+            got = depth.depth_m(world.rgb_thw3[t])
+            metres.add(got, world.depth_thw[t], _asked(world, t))
+        return float(metres.figures()["within_10"])
+    segmenter = Segmenter(bundle)
+    return float(np.mean([iou for w, t in shots for iou in _segment(segmenter, w, t)]))
+
+
+def _visible(world: RenderedWorld, t: int) -> list[ObjectTwin]:
+    objects = world.window.frames[t].objects.values()
+    return [obj for obj in objects if obj.state == "visible" and obj.mask is not None]
+
+
+def _asked(world: RenderedWorld, t: int) -> list[ObjectTwin]:
+    return [obj for obj in _visible(world, t) if obj.area >= MIN_AREA_PX]
+
+
+def _segment(segmenter: Segmenter, world: RenderedWorld, t: int) -> list[float]:
+    """IoU of every asked object from its true box."""
+    truth = [(obj.box_xyxy, obj.mask) for obj in _asked(world, t) if obj.mask is not None]
+    if not truth:
+        return []
+    boxes = np.array([box for box, _ in truth], np.float32)
+    masks = segmenter.from_boxes(segmenter.encode(world.rgb_thw3[t]), boxes).masks_nhw
+    return [
+        intersection_over_union(mask, rle.decode(true))
+        for mask, (_, true) in zip(masks, truth, strict=True)
+    ]
+
+
+def _beginning(world: RenderedWorld, frames: int) -> RenderedWorld:
+    window = type(world.window)(world.window.frames[:frames])
+    return RenderedWorld(world.seed, world.rgb_thw3[:frames], world.depth_thw[:frames], window)
+
+
+def _speeds(what: str, model: Path, inputs: Path, rounds: int) -> dict[str, float]:
+    """Milliseconds with one thread and with two, and memory with one."""
+    command = [sys.executable, "-m", f"{__package__}.precision_probe", what, str(model)]
+    found: dict[str, float] = {}
+    for threads in (1, 2):
+        extra = [str(inputs), "--threads", str(threads), "--rounds", str(rounds)]
+        done = subprocess.run([*command, *extra], capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise ModelError(
+                f"expected figures of {model}, got: {done.stderr.strip().splitlines()[-1:]}"
+            )
+        measured = json.loads(done.stdout)
+        found |= {f"ms_{threads}": measured["ms"], f"cpu_ms_{threads}": measured["cpu_ms"]}
+        if threads == 1:
+            found |= {key: measured[key] for key in ("peak_mb", "before_mb")}
+    return found
