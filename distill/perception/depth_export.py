@@ -60,7 +60,7 @@ def export(
     facts = {
         "Network": f"Depth Anything V2 (transformers DepthAnythingForDepthEstimation, metric, up to {recipe.max_depth} m), {parameter_count(setup.model):,} weights, {recipe.image_size} × {recipe.image_size}",
         "Trained on": f"{counters['images']:,} simulated pictures (world seeds below 1,000,000), {counters['visits']:,} visits, from the embedded detector's image encoder",
-        "Time": f"{counters['seconds'] / 60:.1f} minutes, one thread of an x86-64 CPU shared with other work",
+        "Time": f"{counters['seconds'] / 60:.1f} minutes, {counters.get('machine', 'one thread of an x86-64 CPU')}, shared with other work",
         "Recipe": json.dumps(asdict(recipe)),
         "Precision": "float32 graph of weights rounded to float16; depth.safetensors is float16",
     }

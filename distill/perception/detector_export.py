@@ -94,7 +94,7 @@ def _card(
     facts = {
         "Network": f"OWLv2 (transformers Owlv2ForObjectDetection), {parameter_count(setup.model):,} weights, 256 × 256, 16 × 16 patches",
         "Trained on": f"{counters['images']:,} simulated pictures of the {setup.recipe.tier} tier (world seeds below 1,000,000), {counters['visits']:,} visits, from nothing",
-        "Time": f"{counters['seconds'] / 60:.1f} minutes, one thread of an x86-64 CPU shared with other work",
+        "Time": f"{counters['seconds'] / 60:.1f} minutes, {counters.get('machine', 'one thread of an x86-64 CPU')}, shared with other work",
         "Recipe": json.dumps(asdict(setup.recipe)),
         "Words": f"{', '.join(setup.queries.nouns)}; {', '.join(setup.queries.colors)}",
         "Precision": "float32 graphs of weights rounded to float16; detector.safetensors is float16",

@@ -1,7 +1,7 @@
-"""The embedded detector, from nothing: one short loop, its export and its scores.
+"""The embedded detector, from nothing.
 
-``train`` is resumable and keeps to a time budget; ``export`` may be called at any time, also
-while ``train`` runs, and takes the last checkpoint's averaged weights.
+Resumable and on a time budget, see :mod:`.loop`; :mod:`.detector_export` may be called at any
+time, also while it runs, and takes the last checkpoint's averaged weights.
 
 Not covered: several devices, and vocabularies that differ from the simulator's tier.
 """
@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import math
-import platform
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,7 +18,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from rich.progress import Progress
 from torch import Tensor
 from transformers import Owlv2ForObjectDetection
 
@@ -32,13 +30,12 @@ from .detector_data import Pictures, make_batch
 from .detector_eval import evaluate
 from .detector_init import initialise
 from .detector_loss import AuxiliaryHead, Vocabulary, detection_loss
+from .loop import fit
 from .muon import Muon
-from .runs import Average, Budget, Curve, load_state, save_state
+from .runs import Average
 
 __all__ = ["DetectorRecipe", "Setup", "train"]
 
-SAVE_EVERY_S = 60.0
-SCORE_EVERY_S = 150.0
 STATS = (CLIP_MEAN, CLIP_STD)
 
 
@@ -86,8 +83,9 @@ class Setup:
         self.module = torch.nn.ModuleDict({"model": self.model, "auxiliary": self.auxiliary})
         self.image, self.text = DetectorImage(self.model), DetectorText(self.model)
 
-    def start(self, patches: NDArray[np.float32]) -> None:
+    def start(self, data: Pictures) -> None:
         """Set initial values from training patches and build the optimisers."""
+        patches = _sample_patches(data, self.recipe.seed)
         initialise(self.model, patches, self.tokens.cpu(), self.recipe.seed)
         self.ready()
 
@@ -129,6 +127,30 @@ class Setup:
         features = features.float()  # a box's logit needs more than 8 bits
         return features, self.image.heads(features, self.text(self.tokens))
 
+    def step(self, data: Pictures, number: int) -> dict[str, float]:
+        """Take one step; a loss that is not finite is not followed."""
+        rng = np.random.default_rng([self.recipe.seed, number])
+        rows = np.sort(rng.choice(len(data), min(self.recipe.batch, len(data)), replace=False))
+        words = (self.queries.nouns, self.queries.colors)
+        batch = make_batch(data, rows, rng, words, STATS).to(self.device)
+        features, outputs = self.outputs(batch.pixels)
+        loss, parts = detection_loss(outputs, self.auxiliary(features), batch, self.words)
+        for optimiser in self.optimisers:
+            optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.optimisers[1].param_groups[0]["params"], 10.0)
+        if math.isfinite(float(loss.detach())):
+            for optimiser in self.optimisers:
+                optimiser.step()
+        return parts
+
+    def scores(self, average: Average, data: Pictures, limit: int | None) -> dict[str, float]:
+        """Score the averaged weights."""
+        copy = Setup(self.recipe, self.device)
+        copy.module.to(self.device).eval()
+        average.copy_to(copy.module)
+        return evaluate(copy, data, limit)
+
 
 def train(
     data_dir: str | Path,
@@ -153,87 +175,23 @@ def train(
     Raises:
         ModelError: if ``work_dir`` holds a checkpoint of another network.
     """
-    opener = open_images or _open_shards
     work = Path(work_dir)
     work.mkdir(parents=True, exist_ok=True)
     recipe = recipe or DetectorRecipe(seed=seed)
     torch.set_num_threads(1)
     setup = Setup(recipe, device)
-    data, val = opener(Path(data_dir)), opener(Path(val_dir))
-    file = work / "state.safetensors"
-    if file.exists():
-        setup.ready()
-    else:
-        setup.start(_sample_patches(data, seed))
-        (work / "recipe.json").write_text(json.dumps(asdict(recipe)), encoding="utf-8")
-    average = Average(setup.module)
-    counters: dict[str, Any] = {"step": 0, "visits": 0, "seconds": 0.0, "images": len(data)}
-    if file.exists():
-        counters |= load_state(file, setup.module, average, setup.optimisers)
-    budget = Budget(minutes, steps, recipe.warmup_visits, seconds=float(counters["seconds"]))
-    curve = Curve(work / "curve.jsonl")
-    bases = [group["lr"] for o in setup.optimisers for group in o.param_groups]
-    saved = scored = budget.tick()
-    losses: dict[str, float] = {}
-    with Progress(transient=True) as bar:
-        task = bar.add_task("detector", total=1.0)
-        while budget.share(counters["step"]) < 1 and counters["step"] != stop_after:
-            factor = budget.factor(counters["step"], counters["visits"])
-            groups = (group for o in setup.optimisers for group in o.param_groups)
-            for base, group in zip(bases, groups, strict=True):
-                group["lr"] = base * factor
-            parts = _step(setup, data, counters["step"])
-            losses = {k: 0.98 * losses.get(k, v) + 0.02 * v for k, v in parts.items()}
-            average.update(setup.module, counters["step"])
-            counters["step"] += 1
-            counters["visits"] += recipe.batch
-            counters["seconds"] = budget.tick()
-            bar.update(task, completed=budget.share(counters["step"]))
-            if counters["seconds"] - saved > SAVE_EVERY_S:
-                saved = counters["seconds"]
-                save_state(file, setup.module, average, setup.optimisers, counters)
-            if counters["seconds"] - scored > SCORE_EVERY_S:
-                scores = evaluate(_averaged(setup, average), val, limit=120)
-                curve.add(
-                    {**_row(counters), **scores, **{f"loss_{k}": v for k, v in losses.items()}}
-                )
-                data = opener(Path(data_dir))
-                counters["images"] = len(data)
-                scored = budget.tick()
-    save_state(file, setup.module, average, setup.optimisers, counters)
-    if counters["step"] == stop_after:
-        return losses
-    scores = evaluate(_averaged(setup, average), val)
-    curve.add({**_row(counters), **scores, **{f"loss_{k}": v for k, v in losses.items()}})
-    (work / "scores.json").write_text(
-        json.dumps({**_row(counters), **scores, "machine": _machine(device)}), encoding="utf-8"
+    (work / "recipe.json").write_text(json.dumps(asdict(recipe)), encoding="utf-8")
+    return fit(
+        "detector",
+        setup,
+        open_images or _open_shards,
+        (Path(data_dir), Path(val_dir), work),
+        minutes,
+        batch=recipe.batch,
+        warmup=recipe.warmup_visits,
+        steps=steps,
+        stop_after=stop_after,
     )
-    return {**scores, **losses}
-
-
-def _step(setup: Setup, data: Pictures, step: int) -> dict[str, float]:
-    rng = np.random.default_rng([setup.recipe.seed, step])
-    rows = np.sort(rng.choice(len(data), min(setup.recipe.batch, len(data)), replace=False))
-    words = (setup.queries.nouns, setup.queries.colors)
-    batch = make_batch(data, rows, rng, words, STATS).to(setup.device)
-    features, outputs = setup.outputs(batch.pixels)
-    loss, parts = detection_loss(outputs, setup.auxiliary(features), batch, setup.words)
-    for optimiser in setup.optimisers:
-        optimiser.zero_grad(set_to_none=True)
-    loss.backward()
-    torch.nn.utils.clip_grad_norm_(setup.optimisers[1].param_groups[0]["params"], 10.0)
-    if math.isfinite(float(loss.detach())):
-        for optimiser in setup.optimisers:
-            optimiser.step()
-    return parts
-
-
-def _averaged(setup: Setup, average: Average) -> Setup:
-    """Return a copy of the network with the averaged weights, for evaluation."""
-    copy = Setup(setup.recipe, setup.device)
-    copy.module.to(setup.device).eval()
-    average.copy_to(copy.module)
-    return copy
 
 
 def _sample_patches(data: Pictures, seed: int, count: int = 20000) -> NDArray[np.float32]:
@@ -253,13 +211,3 @@ def _open_shards(path: Path) -> Pictures:
     from ..sim.shards import open_images
 
     return open_images(path)
-
-
-def _row(counters: dict[str, Any]) -> dict[str, float | int]:
-    return {k: counters[k] for k in ("visits", "seconds", "images")}
-
-
-def _machine(device: str) -> str:
-    if device.startswith("cuda"):
-        return torch.cuda.get_device_name()
-    return f"{platform.machine()} CPU, {torch.get_num_threads()} thread, torch {torch.__version__}"

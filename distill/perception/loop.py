@@ -6,6 +6,7 @@ Not covered: the segmenter, whose phases change what a step is.
 from __future__ import annotations
 
 import json
+import platform
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -16,7 +17,7 @@ from torch import nn
 
 from .runs import Average, Budget, Curve, load_state, save_state
 
-__all__ = ["Trainee", "fit"]
+__all__ = ["Trainee", "fit", "machine"]
 
 SAVE_EVERY_S = 60.0
 SCORE_EVERY_S = 120.0
@@ -26,6 +27,7 @@ class Trainee(Protocol):
     """A network with what it takes to train it; built the same way at every start."""
 
     module: nn.Module
+    device: str
     optimisers: Sequence[torch.optim.Optimizer]
 
     def start(self, data: Any) -> None:
@@ -74,6 +76,7 @@ def fit(
         trainee.start(data)
     average = Average(trainee.module)
     counters: dict[str, Any] = {"step": 0, "visits": 0, "seconds": 0.0, "images": len(data)}
+    counters["machine"] = machine(trainee.device)
     if file.exists():
         counters |= load_state(file, trainee.module, average, trainee.optimisers)
     budget = Budget(minutes, steps, warmup, seconds=float(counters["seconds"]))
@@ -116,3 +119,10 @@ def fit(
     scores = note(None)
     (work / "scores.json").write_text(json.dumps(scores), encoding="utf-8")
     return {**scores, **losses}
+
+
+def machine(device: str) -> str:
+    """What a run is computed on, for its card."""
+    if device.startswith("cuda"):
+        return torch.cuda.get_device_name()
+    return f"one thread of an {platform.machine()} CPU"
