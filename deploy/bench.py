@@ -42,7 +42,8 @@ class BenchReport:
 
     ``frame_ms`` and ``stage_ms`` are of frame-by-frame passes; ``stream_ms`` (between one twin
     and the next) and ``stream_stage_ms`` of pipelined ones, empty if the perceiver cannot.
-    ``peak_rss_mb`` is the most memory held until the first clip was perceived and answered.
+    ``peak_rss_mb`` is the most memory held until the first clip was perceived and answered;
+    ``weights`` are role -> id and SHA-256.
     """
 
     models: str
@@ -56,6 +57,7 @@ class BenchReport:
     next_answer_ms: list[float] = field(default_factory=list)
     answer_tokens: list[int] = field(default_factory=list)
     peak_rss_mb: float = 0.0
+    weights: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     @property
     def document(self) -> dict[str, Any]:
@@ -65,6 +67,7 @@ class BenchReport:
             "models": self.models,
             "size": self.size,
             "environment": environment(),
+            "weights": self.weights,
             "load_ms": self.load_ms,
             "perception": {
                 "frames": len(self.frame_ms),
@@ -149,6 +152,7 @@ def bench(
             load_ms = round((time.perf_counter() - started) * 1000, 1)
             height, width = frames[0].image_hw3.shape[:2]
             report = BenchReport(ready.name, f"{width}x{height}", load_ms)
+            report.weights = ready.identities
         later = [_later(frame, frames[-1].timestamp_s + 1.0) for frame in frames]
         if place % 2 == 0:
             window = _measure(ready, frames, report)

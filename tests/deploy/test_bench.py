@@ -19,8 +19,10 @@ from .scenes import PLAN_RED, SquareFinder, square_models, write_clip
 def test_figures_of_a_small_clip(tmp_path: Path) -> None:
     clip = write_clip(tmp_path / "c.mp4", 6)
     models = square_models([PLAN_RED, "<answer>$1</answer>"] * 4)
+    models.identities = {"depth": {"id": "own", "sha256": "0" * 64}}
     report = bench([clip], models, questions=["red?", "which is red?"], repeat=2)
     document = report.document
+    assert document["weights"] == models.identities
     assert document["perception"]["frames"] == 12
     assert document["answer"]["questions"] == 4
     assert document["size"] == "128x96"
