@@ -236,6 +236,8 @@ def eval_tracking(
 ) -> None:
     """Score identities with TrackEval, beside IoU matching and SAM 2 prompted once."""
     with needs_extra("sim"):
+        from ..deploy.models import bundle_identities
+        from ..perception.bundle import load_bundle
         from .evaluate import report as tables_of
         from .evaluate.tracking import evaluate_tracking
 
@@ -247,9 +249,11 @@ def eval_tracking(
         tables = evaluate_tracking(
             split, tier, models=models, limit=limit, fps=fps, cache=cache, **chosen
         )
+    context: dict[str, Any] = {"models": models, "split": split, "tier": tier, "limit": limit}
+    context["weights"] = bundle_identities(load_bundle(models))
     tables_of.show(tables)
     if out is not None:
-        tables_of.write_json(tables, out, models=models, split=split, tier=tier, limit=limit)
+        tables_of.write_json(tables, out, **context)
 
 
 @eval_app.command("speed")

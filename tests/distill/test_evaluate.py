@@ -1,5 +1,7 @@
 """The evaluation's own arithmetic, on windows and answers made by hand."""
 
+import json
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -7,7 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 from rich.console import Console
+from typer.testing import CliRunner
 
+from edgetwin.distill.commands import eval_app
 from edgetwin.distill.evaluate.aims import aims_table
 from edgetwin.distill.evaluate.endtoend import (
     end_to_end_figures,
@@ -268,3 +272,30 @@ def test_replace_section_keeps_the_rest(tmp_path: Path) -> None:
     assert page.read_text() == "head\n<!-- t:begin -->\nnew\n<!-- t:end -->\ntail\n"
     with pytest.raises(InputError, match="other:begin"):
         replace_section(page, "other", "new")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not os.environ.get("EDGETWIN_SLOW"), reason="renders a world")
+def test_one_world_in_every_setting_as_json(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("mujoco")
+    monkeypatch.chdir(tmp_path)
+    page = tmp_path / "page.md"
+    page.write_text("<!-- twinbench:begin -->\n<!-- twinbench:end -->\n")
+    command = ["twinbench", "--limit", "1", "--all", "--json", "--write-readme", str(page)]
+    done = CliRunner().invoke(eval_app, command)
+    assert done.exit_code == 0, done.output
+    made = json.loads(done.stdout)
+    figures = made["figures"]
+    assert set(made["weights"]) == {"depth", "detector", "segmenter", "reasoner"}
+    assert figures["perception"]["frames"] == 4
+    assert figures["memory"]["all"]["objects"] >= 4
+    assert figures["reasoner"]["groups"]["all"]["count"] == 8
+    assert figures["noisy"]["groups"]["all"]["count"] + figures["noisy"]["left_out"] == 8
+    row = figures["end_to_end"]["all"]
+    assert row["count"] == row["right"] + row["lost"] + row["disturbed"] + row["reasoner"] == 8
+    titles = [table["title"] for table in made["tables"]]
+    assert [t.partition(",")[0] for t in titles][-1] == "Aims"
+    assert any(title.startswith("Detector: confusion") for title in titles)
+    assert page.read_text().count("**") == 4  # two tables' titles
