@@ -137,6 +137,7 @@ def eval_precision(
     worlds: Annotated[int, typer.Option(min=1, help="Validation worlds for the scores.")] = 20,
     rounds: Annotated[int, typer.Option(min=1, help="Runs that are timed.")] = 30,
     whole: Annotated[bool, typer.Option(help="All graphs at once, too.")] = True,
+    language: Annotated[bool, typer.Option(help="The language model, too.")] = True,
     work: Annotated[Path, typer.Option(help="Folder for the variants.")] = Path("runs/precision"),
     out: OutOption = None,
     as_json: JsonOption = False,
@@ -153,6 +154,7 @@ def eval_precision(
             worlds=worlds,
             rounds=rounds,
             whole=whole,
+            language=language,
             work=work,
         )
     context = {"models": models, "weights": found.weights, "figures": found.figures}

@@ -5,7 +5,7 @@ unchanged set and judged by the figure of its network, on validation worlds, thr
 that the device runs; then all graphs at once. Speed and memory are those of a process that does
 nothing else. Ranges for int8 come from training worlds.
 
-Not covered: the language model, whose builder has formats of its own (``reasoner.check``), and
+The language model's formats are its builder's own (:mod:`.precision_reasoner`). Not covered:
 other providers than ONNX Runtime's CPU one.
 """
 
@@ -30,15 +30,18 @@ from ...perception.depth import DepthEstimator
 from ...perception.detector import Detector
 from ...perception.engines import Engine, Port
 from ...perception.segmenter import Segmenter
+from ...reasoner.bundle import load_bundle as load_reasoner
 from ...twin import mask as rle
 from ...twin.errors import InputError, ModelError
 from ...twin.schema import ObjectTwin
 from ..metrics import intersection_over_union
-from ..twinbench import SEEDS
+from ..sim.questions import Question
+from ..twinbench import SEEDS, load
 from .depths import DepthScores
 from .detections import MIN_AREA_PX, DetectorScores
 from .memory import follow, memory_figures
 from .perception import spread
+from .precision_reasoner import reasoner_rows
 from .precision_variants import VARIANTS, Feeds, Variant, make_variant
 from .report import Table
 from .worlds import RenderedWorld, rendered_world
@@ -88,10 +91,12 @@ def evaluate_precision(
     calibration_worlds: int = 12,
     rounds: int = 30,
     whole: bool = True,
+    language: bool = True,
     work: Path = Path("runs/precision"),
     cache: Path = Path("runs/twinbench"),
 ) -> Precision:
-    """Measure every variant of every graph; ``whole`` measures all graphs at once, too.
+    """Measure every variant of every graph; ``whole`` measures all graphs at once, too,
+    ``language`` the language model.
 
     ``worlds`` are TwinBench's first validation worlds (four pictures each), ``memory_worlds``
     as many for the memory graphs. Variants are kept under ``work``.
@@ -138,6 +143,8 @@ def evaluate_precision(
             made = {n: f for (n, v), f in files.items() if v == variant}
             folder = work / "sets" / variant.replace(" ", "_")
             rows.append(_whole(bundle, made, variant, folder, pictures, val, clips, rounds))
+    if language:
+        rows += _language(models, bundle, val, work)
     where = f"{models} set, TwinBench val, cell tier, {len(val)} worlds"
     counts = {name: len(fed) for name, fed in feeds.items()}
     figures = {"rows": rows, "calibration_inputs": counts}
@@ -168,6 +175,18 @@ def _whole(
     }
 
 
+def _language(
+    models: str | Path, bundle: Bundle, val: Sequence[RenderedWorld], work: Path
+) -> list[dict[str, Any]]:
+    asked: dict[int, list[Question]] = {}
+    for item in load("val", "cell"):
+        asked.setdefault(item.seed, []).append(item.question)
+    pairs = [(world.window, asked[world.seed]) for world in val]
+    own = Path(models) / "reasoner"
+    reasoner = load_reasoner(own if own.is_dir() else "embedded")
+    return reasoner_rows(reasoner, pairs, bundle.words.nouns, work)
+
+
 def _table(rows: Sequence[dict[str, Any]], where: str) -> Table:
     keys = ("score", "size_mb", "ms_1", "ms_2", "peak_mb")
     columns = ("graph", "numbers", "score", "MB", "ms, 1 thread", "ms, 2 threads", "peak MB")
@@ -186,7 +205,7 @@ def _table(rows: Sequence[dict[str, Any]], where: str) -> Table:
         f"process of its own, one thread; one that has opened nothing holds {before:.0f}",
         "scores: "
         + "; ".join(f"{role}: {name}" for role, name in FIGURES.items())
-        + "; whole set: the mean of the four",
+        + "; whole set: the mean of the four; reasoner: exact ids on true twins (ms: an answer)",
     ]
     notes += [f"{r['graph']}, {r['variant']}: {r['error']}" for r in rows if "error" in r]
     return Table(f"Number formats, {where}", columns, tuple(lines), tuple(notes))

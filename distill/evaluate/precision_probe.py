@@ -26,14 +26,17 @@ from ...perception.engines import open_engine
 from ...perception.perceiver import Perceiver
 from ...twin.frame import Frame
 
-__all__ = ["main"]
+__all__ = ["main", "peak_mb"]
 
 Times = list[tuple[float, float]]
 _WARM = 3
 
 
-def _peak_mb() -> float:
-    """Most memory since this program began; the system's other figure includes its parent's."""
+def peak_mb() -> float:
+    """Return the most memory (MiB) since this program began.
+
+    The system's other figure, ``ru_maxrss``, begins with what the process that started it held.
+    """
     try:
         for line in Path("/proc/self/status").read_text().splitlines():
             if line.startswith("VmHWM:"):
@@ -83,11 +86,11 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=30)
     args = parser.parse_args()
-    before = _peak_mb()
+    before = peak_mb()
     measure = _graph if args.what == "graph" else _set
     spent = measure(args.model, args.inputs, args.threads, args.rounds)
     ms, cpu_ms = (1000 * statistics.median(column) for column in zip(*spent, strict=True))
-    memory = {"peak_mb": _peak_mb(), "before_mb": before}
+    memory = {"peak_mb": peak_mb(), "before_mb": before}
     print(json.dumps({"ms": ms, "cpu_ms": cpu_ms, **memory}))
 
 

@@ -14,12 +14,15 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from edgetwin.distill.evaluate.precision import ROLES, evaluate_precision, record, replaced
+from edgetwin.distill.evaluate.precision_reasoner import write_tasks
 from edgetwin.distill.evaluate.precision_variants import VARIANTS, Variant, make_variant
 from edgetwin.distill.evaluate.worlds import RenderedWorld
+from edgetwin.distill.sim.questions import Question
 from edgetwin.perception.bundle import load_bundle
 from edgetwin.perception.engines import open_engine
+from edgetwin.reasoner.bundle import load_bundle as load_reasoner
 from edgetwin.twin.errors import InputError
-from edgetwin.twin.schema import FrameTwin
+from edgetwin.twin.schema import FrameTwin, ObjectTwin
 from edgetwin.twin.window import TwinWindow
 
 SLOW = pytest.mark.skipif(
@@ -56,6 +59,24 @@ def graph(path: Path) -> Path:
     )
     onnx.save(model, str(path))
     return path
+
+
+def as_question(text: str, ids: tuple[int, ...]) -> Question:
+    return Question(
+        text=text,
+        category="semantic",
+        level=1,
+        form="short",
+        families=(),
+        skeleton="find",
+        plan=[],
+        results="[]",
+        answer_ref="$1",
+        ids=ids,
+        rationale="",
+        wording="seen",
+        composition="seen",
+    )
 
 
 FEEDS = [{"x": np.random.default_rng(k).normal(0, 1, (5, 64)).astype(np.float32)} for k in (1, 2)]
@@ -134,6 +155,29 @@ def test_unknown_names_are_refused() -> None:
     assert len(VARIANTS) == 4
 
 
+def test_the_language_model_answers_in_its_own_process(tmp_path: Path) -> None:
+    mug = ObjectTwin(
+        id=3,
+        semantic_label="mug",
+        confidence=1,
+        box_xyxy=(0, 0, 9, 9),
+        centroid=(4, 4),
+        area=81,
+        first_seen=0,
+        last_seen=0,
+    )
+    pan = mug.model_copy(update={"id": 5, "semantic_label": "pan", "centroid": (90, 90)})
+    frame = FrameTwin(index=0, timestamp_s=0, width=256, height=256, objects={3: mug, 5: pan})
+    question = as_question("Which object is a mug?", (3,))
+    tasks = write_tasks([(TwinWindow([frame]), [question])], ("mug", "pan"), tmp_path / "t.json")
+    command = [sys.executable, "-m", "edgetwin.distill.evaluate.precision_reasoner"]
+    command += [str(load_reasoner().path), str(tasks)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    measured = json.loads(done.stdout)
+    assert measured["ids"] == [[3]]
+    assert 20 < measured["before_mb"] < measured["peak_mb"]
+
+
 @pytest.mark.slow
 @SLOW
 def test_one_graph_end_to_end(tmp_path: Path) -> None:
@@ -146,6 +190,7 @@ def test_one_graph_end_to_end(tmp_path: Path) -> None:
         calibration_worlds=1,
         rounds=2,
         whole=False,
+        language=False,
         work=tmp_path / "work",
         cache=tmp_path / "worlds",
     )
