@@ -2,7 +2,8 @@
 
 Chunk i holds the questions of worlds ``100 i … 100 i + 99``: three quarters cell, one quarter
 wild; half of the twins carries perception's noise; one in six is a still picture and one in
-four a part of its clip. ``python -m edgetwin.distill.reasoner.produce runs/data/reasoner/train``
+four a part of its clip. For three worlds in five the busier of two is taken, since before, after
+and during need several events. ``python -m edgetwin.distill.reasoner.produce runs/data/reasoner/train``
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from ...twin.window import TwinWindow
 from ..sim.catalogue import CELL, WILD, Tier
 from ..sim.questions.chains import plan_json
 from ..sim.questions.generate import Question as Asked
-from ..sim.questions.generate import questions
+from ..sim.questions.generate import questions, scene_of
 from ..sim.questions.noise import noisy_window
 from ..sim.truth import true_window
 from ..sim.worlds import World
@@ -31,6 +32,8 @@ __all__ = ["CHUNK", "example", "produce", "start", "training_window", "validatio
 CHUNK = 100  # twins in a chunk: about fifteen seconds of work
 PER_TWIN = 24
 _VAL_SEED = 1_000_000
+_SPARE_SEEDS = 500_000
+_BUSY_SHARE = 0.6
 _WILD_SHARE, _NOISY_SHARE, _STILL_SHARE, _PART_SHARE = 0.25, 1 / 2, 1 / 6, 1 / 4
 LEVELS = (1, 2, 3, 3, 4, 4)  # long programs hold the parts of the short ones
 
@@ -40,6 +43,9 @@ def training_window(seed: int) -> TwinWindow:
     rng = random.Random(f"reasoner {seed}")
     tier: Tier = "wild" if rng.random() < _WILD_SHARE else "cell"
     window = true_window(World(seed, tier), render=False)
+    if rng.random() < _BUSY_SHARE:
+        other = true_window(World(seed + _SPARE_SEEDS, tier), render=False)
+        window = max(window, other, key=lambda w: len(scene_of(w).busy))
     draw = rng.random()
     if draw < _STILL_SHARE:
         window = TwinWindow([rng.choice(window.frames)])

@@ -39,6 +39,9 @@ _MOST_IDS = 4
 _TRIES = 60
 _NOVEL_TRIES = 200
 _MAX_STEPS = 8
+# Tools in fewer than 2 % of the programs that windows naturally afford.
+_RARE_TEXT = "on inside before after during occluded_by appeared disappeared"
+_RARE = frozenset(_RARE_TEXT.split())
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +108,7 @@ class Maker:
         wanted = self._wanted_count()
         tries = _TRIES if level < 3 else 2 * _TRIES
         search = _NOVEL_TRIES if novel and self.split != "train" and level >= 3 else 0
+        common: Node | None = None
         for attempt in range(search + tries):
             node = draw_program(
                 self.scene, self.rng, category, level, self._size, wanted == 0, self.even
@@ -114,10 +118,18 @@ class Maker:
             reserved = held_out_skeleton(skeleton_of(node), level)
             if reserved not in ("train", self.split) or (attempt < search and reserved == "train"):
                 continue
-            if self._fits(node, wanted, attempt >= search + tries // 2):
-                self._asked.add(node)
-                return self._question(node, unseen)
-        return None
+            if not self._fits(node, wanted, attempt >= search + tries // 2):
+                continue
+            if self.even and attempt < tries // 2 and not self._is_welcome(node):
+                common = node
+                continue
+            return self._question(node, unseen)
+        return None if common is None else self._question(common, unseen)
+
+    def _is_welcome(self, node: Node) -> bool:
+        """Whether training takes a program at once: rare tools always, common ones at times."""
+        tools = {part.op for part in walk(node)}
+        return bool(tools & _RARE) or self.rng.random() < (0.25 if "not" in tools else 0.5)
 
     def _size(self, node: Node) -> int:
         return len(self.bench.true.ids(node))
@@ -163,6 +175,7 @@ class Maker:
         return True
 
     def _question(self, node: Node, unseen: bool) -> Question:
+        self._asked.add(node)
         plan = compile_plan(node)
         results = run_plan(plan, self.window)
         steps = chain(node, results)

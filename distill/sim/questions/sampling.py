@@ -89,9 +89,9 @@ class _Grammar:
     ) -> None:
         self.scene, self.rng, self.category = scene, rng, category
         self.size, self.absent = size, _ABSENT if empty else 0.0
-        self.even = even
-        self.power = rng.random() if even else 1.0  # of every weight; 0 makes all alike
-        self.deep = rng.uniform(0.3, 0.8) if even else 0.5  # anchors that are sets themselves
+        self.even = even and category != "semantic"  # which has few shapes as it is
+        self.power = rng.random() if self.even else 1.0  # of every weight; 0 makes all alike
+        self.deep = rng.uniform(0.3, 0.8) if self.even else 0.5  # anchors that are sets themselves
 
     def _choose(self, options: Sequence[_T], weights: Sequence[float]) -> _T:
         if self.even:
