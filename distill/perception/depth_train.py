@@ -23,7 +23,7 @@ from transformers import DepthAnythingForDepthEstimation
 from ...perception.graphs.configs_depth import embedded_depth_config
 from ...perception.graphs.depth import DepthGraph
 from ..sim.catalogue import CATEGORIES
-from .depth_data import DepthPictures, depth_batch, pixels_of
+from .depth_data import DepthPictures, chances, depth_batch, pixels_of
 from .depth_eval import evaluate_depth
 from .depth_init import borrow_encoder, initialise
 from .depth_loss import AuxiliaryDepthHead, auxiliary_losses, depth_loss
@@ -50,6 +50,7 @@ class DepthRecipe:
     adam_lr: float = 1e-3
     warmup_visits: int = 400
     auxiliary: float = 1.0
+    lifted: float = 3.0  # how much more often pictures with an object in the air are drawn
     bf16: bool = True
     seed: int = 0
 
@@ -82,6 +83,7 @@ class DepthSetup:
         self.graph = DepthGraph(self.model)
         self.optimisers: list[torch.optim.Optimizer] = []
         self._tokens: Tensor | None = None
+        self._chances = np.zeros(0)
         self.model.backbone.layernorm.register_forward_hook(self._keep)
 
     def start(self, data: DepthPictures) -> None:
@@ -123,7 +125,10 @@ class DepthSetup:
         """Take one step; a loss that is not finite is not followed."""
         recipe = self.recipe
         rng = np.random.default_rng([recipe.seed, number])
-        rows = np.sort(rng.choice(len(data), min(recipe.batch, len(data)), replace=False))
+        if len(self._chances) != len(data):
+            self._chances = chances(data.objects, recipe.lifted)
+        count = min(recipe.batch, len(data))
+        rows = np.sort(rng.choice(len(data), count, replace=False, p=self._chances))
         batch = depth_batch(data, rows, rng, recipe.image_size, recipe.patch, NOUNS)
         batch = batch.to(self.device)
         parts = {"depth": depth_loss(self.predict(batch.pixels), batch.depth, batch.objects)}

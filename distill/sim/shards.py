@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from ...twin.errors import InputError, OutputError
 from .catalogue import Tier
 from .scene import Shot, scene_for
+from .things import Thing
 from .truth import SIZE
 from .worlds import World
 
@@ -213,7 +214,7 @@ def _chunk(job: tuple[str, int, list[int], Tier, int, float]) -> list[str]:
                 [getattr(s, f"{name}_hw3" if name == "rgb" else f"{name}_hw") for s in shots]
             )
             arrays[name][start + offset] = data if frames else data[0]
-        listed = [_objects(world, shot) for shot in shots]
+        listed = [_objects(world, shot, t) for shot, t in zip(shots, times, strict=True)]
         record: dict[str, Any] = {
             "seed": seed,
             "tier": tier,
@@ -237,7 +238,14 @@ def _times(world: World, frames: int, fps: float) -> list[float]:
     return [round(first + k / fps, 4) for k in range(frames)]
 
 
-def _objects(world: World, shot: Shot) -> list[dict[str, Any]]:
+def _lift(world: World, thing: Thing, t: float) -> float:
+    """How far above the table an object hangs, in metres; 0 for one that rests on another."""
+    if thing.parent is not None:
+        return 0.0
+    return max(0.0, thing.centre_at(world.when(t))[2] - thing.half_z)
+
+
+def _objects(world: World, shot: Shot, t: float) -> list[dict[str, Any]]:
     """Records of what can be seen in a shot (at least one pixel)."""
     records = []
     for thing in world.objects:
@@ -259,6 +267,7 @@ def _objects(world: World, shot: Shot) -> list[dict[str, Any]]:
                 ],
                 "area": area,
                 "depth_m": round(float(np.median(shot.depth_hw[mask])), 4),
+                "lift_m": round(_lift(world, thing, t), 4),
             }
         )
     return records

@@ -17,6 +17,7 @@ from edgetwin.distill.perception import (
     detector_export,
     detector_train,
 )
+from edgetwin.distill.perception.depth_data import chances, depth_batch, pixels_of, table_plane
 from edgetwin.distill.perception.depth_loss import depth_loss
 from edgetwin.distill.perception.depth_train import DepthRecipe
 from edgetwin.distill.perception.detector_data import (
@@ -34,7 +35,8 @@ from edgetwin.distill.perception.detector_init import initialise, patch_filters,
 from edgetwin.distill.perception.detector_loss import Vocabulary, aligned_iou, detection_loss
 from edgetwin.distill.perception.detector_train import DetectorRecipe
 from edgetwin.distill.perception.muon import orthogonalise
-from edgetwin.distill.perception.runs import Average, Budget
+from edgetwin.distill.perception.runs import Average, Budget, load_state
+from edgetwin.distill.sim.catalogue import CELL
 from edgetwin.perception.bundle import load_bundle
 from edgetwin.perception.depth import DepthEstimator
 from edgetwin.perception.detector import Detector
@@ -336,6 +338,56 @@ class TestDetectorTraining:
                 "t", "v", tmp_path, 0, steps=2, open_images=open_pictures,
                 recipe=DetectorRecipe(layers=1, width=64, batch=4),
             )  # fmt: skip
+
+
+class TestDepthData:
+    def test_the_plane_of_a_tilted_table(self) -> None:
+        y = (np.arange(256) + 0.5) / 256 - 0.5
+        depth = np.broadcast_to((1 / (1.3 + 0.8 * y))[:, None], (256, 256)).astype(np.float32)
+        depth, objects = depth.copy(), np.zeros((256, 256), np.bool_)
+        depth[50:100, 50:100] *= 0.8
+        objects[50:100, 50:100] = True
+        assert table_plane(depth, objects) == pytest.approx((1.3, 0.8), abs=1e-3)
+        depth[200:210, :40] = 0.3  # something that no mask covers
+        assert table_plane(depth, objects) == pytest.approx((1.3, 0.8), abs=1e-2)
+
+    def test_targets_of_a_picture(self) -> None:
+        nouns = {name: index for index, name in enumerate(CELL)}
+        rng = np.random.default_rng(0)
+        batch = depth_batch(PICTURES, np.array([0, 1]), rng, 256, 16, nouns)
+        assert batch.pixels.shape == (2, 3, 256, 256)
+        assert batch.noun.shape == batch.height.shape == (2, 256)
+        known = {nouns[o["category"]] + 1 for i in (0, 1) for o in PICTURES.objects[i]["objects"]}
+        assert set(batch.noun.unique().tolist()) == known | {0, -1}
+        on_table, off_table = batch.noun == 0, batch.noun > 0
+        assert float(batch.height[off_table].mean()) > 0.03 > float(batch.height[on_table].mean())
+
+    def test_pictures_with_lifted_objects_are_drawn_more_often(self) -> None:
+        records = [{"objects": [{"lift_m": lift}, {}]} for lift in (0.0, 0.1, 0.01)]
+        assert chances(records, 3.0).tolist() == pytest.approx([0.2, 0.6, 0.2])
+
+
+class TestDepthStart:
+    def test_the_encoder_is_the_detector_s(self, tmp_path: Path) -> None:
+        run_detector(tmp_path / "detector", 1)
+        file = tmp_path / "detector" / "state.safetensors"
+        recipe = DepthRecipe(layers=1, width=32, bf16=False)
+        setup = depth_train.DepthSetup(recipe, detector=file)
+        setup.start(PICTURES)
+        theirs = detector_train.Setup(TINY)
+        average = Average(theirs.module)
+        load_state(file, theirs.module, average)
+        average.copy_to(theirs.module)
+        tower = theirs.model.owlv2.vision_model.eval()
+        pixels = pixels_of([PICTURES.rgb[i] for i in range(4)])
+        with torch.no_grad():
+            want = tower(pixels).last_hidden_state[:, 1:]
+            got = setup.model.backbone(pixels).feature_maps[-1][:, 1:]
+        likeness = torch.nn.functional.cosine_similarity(got, want, dim=-1)
+        assert float(likeness.mean()) > 0.9
+        setup = depth_train.DepthSetup(DepthRecipe(layers=1, width=64), detector=file)
+        with pytest.raises(ModelError, match="train the detector first"):
+            setup.start(PICTURES)
 
 
 class TestDepthTraining:

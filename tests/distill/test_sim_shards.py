@@ -100,3 +100,21 @@ def test_more_seeds_are_added_to_what_is_there(tmp_path: Path) -> None:
     assert np.array_equal(grown.ids, whole.ids)
     with pytest.raises(InputError, match="other arguments"):
         shards.render_images(tmp_path / "grown", SEEDS[:2])
+
+
+def test_records_say_what_hangs_in_the_air(tmp_path: Path) -> None:
+    def lifted(seed: int) -> bool:
+        world = World.image(seed)
+        lift = [e for e in world.events if e.kind == "lift" and e.start_s < world.when(0) < e.end_s]
+        return bool(lift) and world.objects[lift[0].id - 1].parent is None
+
+    seed = next(s for s in range(300) if lifted(s))
+    shards.render_images(tmp_path, [seed])
+    world = World.image(seed)
+    height = {o["id"]: o["lift_m"] for o in shards.open_images(tmp_path).objects[0]["objects"]}
+    event = next(e for e in world.events if e.kind == "lift")
+    assert height[event.id] > 0
+    bottom = world.objects[event.id - 1].centre_at(world.when(0))[2]
+    assert height[event.id] == pytest.approx(bottom - world.objects[event.id - 1].half_z, abs=1e-4)
+    still = {e.id for e in world.events}
+    assert all(height[k] < 1e-6 for k in height if k not in still)
