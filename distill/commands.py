@@ -81,7 +81,7 @@ def eval_twinbench(
     ] = False,
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first worlds.")] = None,
     memory_worlds: Annotated[
-        int, typer.Option(min=1, help="Worlds for memory tracking, about 12 s each.")
+        int, typer.Option(min=1, help="Worlds for memory tracking, some 4 s each.")
     ] = 20,
     out: OutOption = None,
     as_json: JsonOption = False,

@@ -4,7 +4,7 @@ Perceived ids are matched to true ones by the frames in which their masks agree 
 .5), one to one, so that exact ids can be asked for end to end. A wrong answer is perception's if
 the reasoner is right about the same question on the true twin, else the reasoner's; of
 perception's share, ``lost`` are those where even the question's own program fails on the
-perceived twin, ``disturbed`` those where it would have given the right objects.
+perceived twin (:mod:`.causes` says why), ``disturbed`` those where it would have done.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from ...twin import mask as rle
 from ...twin.window import TwinWindow
 from ..metrics import video_scores
 from ..sim.questions import Question
+from .causes import CAUSES, Cause
 from .reasoner import Judged, program_ids
 from .report import Table
 from .tracking_scores import MIN_IOU, mask_iou, seen_of
@@ -53,7 +54,7 @@ class Scored:
     """One question with the J and F of its answered masks over all frames.
 
     ``shared`` and ``union`` count pixels of all frames together. ``answer`` is what
-    ``answer.json`` would hold, ``outcome`` None where nobody asked.
+    ``answer.json`` would hold, ``outcome`` None where nobody asked, ``cause`` that of a lost one.
     """
 
     question: Question
@@ -63,6 +64,7 @@ class Scored:
     union: int = 0
     answer: Mapping[str, Any] = field(default_factory=dict)
     outcome: Outcome | None = None
+    cause: Cause | None = None
 
 
 def union_masks(window: TwinWindow, ids: Sequence[int]) -> list[NDArray[np.bool_]]:
@@ -85,6 +87,7 @@ def score_question(
     truth: TwinWindow,
     answer: Mapping[str, Any] | None = None,
     how: Outcome | None = None,
+    why: Cause | None = None,
 ) -> Scored:
     """Compare the answered objects' masks with the true ones, frame by frame."""
     given, true = union_masks(perceived, answered), union_masks(truth, question.ids)
@@ -92,7 +95,7 @@ def score_question(
     pairs = list(zip(given, true, strict=True))
     shared = sum(int(np.count_nonzero(a & b)) for a, b in pairs)
     union = sum(int(np.count_nonzero(a | b)) for a, b in pairs)
-    return Scored(question, j, f, shared, union, answer or {}, how)
+    return Scored(question, j, f, shared, union, answer or {}, how, why)
 
 
 def matched_ids(perceived: TwinWindow, truth: TwinWindow) -> dict[int, int]:
@@ -155,6 +158,7 @@ def _figures(scored: Sequence[Scored]) -> dict[str, Any]:
     if all(s.outcome for s in scored):
         figures |= {name: sum(s.outcome == name for s in scored) for name in OUTCOMES}
         figures["exact"] = figures["right"] / len(scored)
+        figures["causes"] = {why: sum(s.cause == why for s in scored) for why in CAUSES}
     answers = [s.answer for s in scored if s.answer]
     if len(answers) == len(scored):
         figures["rationale_tokens"] = float(np.mean([a["tokens"]["rationale"] for a in answers]))
@@ -171,6 +175,7 @@ def end_to_end_tables(scored: Sequence[Scored], where: str) -> list[Table]:
         _one("F", "f", figures, where),
         _others(figures, where),
         _budget(figures, where),
+        _causes(figures, where),
     ]
 
 
@@ -228,12 +233,12 @@ def _others(figures: Mapping[str, Any], where: str) -> Table:
     return Table(f"Pixels to masks, other figures, {where}", columns, tuple(rows), (note,))
 
 
+def _by_kind(figures: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    return [*_levels(figures), *((c, figures["all"][c]) for c in CATEGORIES)]
+
+
 def _budget(figures: Mapping[str, Any], where: str) -> Table:
-    rows = [(n, row["count"], *(row.get(o) for o in OUTCOMES)) for n, row in _levels(figures)]
-    rows += [
-        (c, figures["all"][c]["count"], *(figures["all"][c].get(o) for o in OUTCOMES))
-        for c in CATEGORIES
-    ]
+    rows = [(n, row["count"], *(row.get(o) for o in OUTCOMES)) for n, row in _by_kind(figures)]
     columns = (
         "questions", "count", "exact", "perception: program fails too",
         "perception: program would do", "reasoner",
@@ -243,3 +248,16 @@ def _budget(figures: Mapping[str, Any], where: str) -> Table:
         "question's own, computed on the perceived twin"
     )
     return Table(f"Who was wrong, {where}", columns, tuple(rows), (note,))
+
+
+def _causes(figures: Mapping[str, Any], where: str) -> Table:
+    rows = [
+        (n, row.get("lost"), *(row.get("causes", {}).get(why) for why in CAUSES))
+        for n, row in _by_kind(figures)
+    ]
+    note = (
+        "of the questions whose program fails too: the first of these that, put right, makes the "
+        "program give the right objects"
+    )
+    columns = ("questions", "program fails", *CAUSES)
+    return Table(f"What perception lost, {where}", columns, tuple(rows), (note,))

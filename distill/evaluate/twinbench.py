@@ -27,6 +27,7 @@ from ..sim.catalogue import Tier
 from ..sim.questions import Question
 from ..twinbench import BenchSplit, load
 from .aims import aims_table
+from .causes import cause
 from .endtoend import (
     Scored,
     end_to_end_figures,
@@ -82,7 +83,7 @@ def evaluate_twinbench(
     """Measure a model set on a frozen split of TwinBench.
 
     ``limit`` keeps the first worlds only, ``memory_worlds`` the first of those for memory, which
-    takes twelve seconds a world; rendered worlds are kept under ``cache``.
+    takes some four seconds a world; rendered worlds are kept under ``cache``.
 
     Raises:
         InputError: if a setting is unknown, or ``limit`` or ``memory_worlds`` is not positive.
@@ -189,8 +190,11 @@ class _Run:
             for question in questions:
                 answer = reasoner.answer(question.text, perceived).model_dump(mode="json")
                 how = outcome(question, answer, perceived, same, next(on_truth))
+                why = cause(question, perceived, world.window, same) if how == "lost" else None
                 scored.append(
-                    score_question(question, answer["ids"], perceived, world.window, answer, how)
+                    score_question(
+                        question, answer["ids"], perceived, world.window, answer, how, why
+                    )
                 )
         self.found.figures["end_to_end"] = end_to_end_figures(scored)
         self.found.figures["perception_ms_per_frame"] = 1000 * seconds / max(1, frames)

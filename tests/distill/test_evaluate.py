@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 
 from edgetwin.distill.commands import eval_app
 from edgetwin.distill.evaluate.aims import aims_table
+from edgetwin.distill.evaluate.causes import cause
 from edgetwin.distill.evaluate.endtoend import (
     end_to_end_figures,
     end_to_end_tables,
@@ -34,7 +35,7 @@ from edgetwin.distill.evaluate.twinbench import evaluate_twinbench
 from edgetwin.distill.sim.questions import Question
 from edgetwin.twin import mask as rle
 from edgetwin.twin.errors import InputError
-from edgetwin.twin.schema import FrameTwin, ObjectTwin
+from edgetwin.twin.schema import DepthStats, FrameTwin, ObjectTwin
 from edgetwin.twin.window import TwinWindow
 
 
@@ -143,7 +144,7 @@ def test_end_to_end_table_means_per_level() -> None:
     truth = window({1: (0, 0, 8, 8)})
     half = score_question(question((1,), level=1), [1], window({1: (0, 0, 8, 4)}), truth)
     full = score_question(question((1,), level=1), [1], truth, truth)
-    both, table_j, table_f, others, _ = end_to_end_tables([half, full], "here")
+    both, table_j, table_f, others, *_ = end_to_end_tables([half, full], "here")
     assert table_j.rows[0] == ("level 1", 2, 0.75, None, None, 0.75, 0.760)
     assert table_j.rows[1][1:5] == (0, None, None, None)
     assert table_j.rows[-1] == ("all", 2, 0.75, None, None, 0.75, None)
@@ -189,6 +190,41 @@ def test_who_was_wrong() -> None:
     ]
     figures = end_to_end_figures(rows)["all"]
     assert (figures["exact"], figures["lost"], figures["disturbed"]) == (0.25, 2, 0)
+
+
+def test_causes_are_found_by_mending_one_thing_after_another() -> None:
+    """Mugs 1 and 2 and box 3 in a row; asked for: the mugs, the nearest, the leftmost."""
+
+    def see(*rows: tuple[int, str, int, float]) -> TwinWindow:
+        made = window({i: (x, 0, x + 4, 4) for i, _, x, _ in rows})
+        (frame,) = made.frames
+        objects = {
+            i: frame.objects[i].model_copy(update={"semantic_label": noun, "depth_stats": flat(d)})
+            for i, noun, _, d in rows
+        }
+        return TwinWindow([frame.model_copy(update={"objects": objects})])
+
+    def flat(metres: float) -> DepthStats:
+        same = dict.fromkeys(("min", "max", "p5", "p50", "p95"), metres)
+        return DepthStats(unit="m", variance=0, **same)
+
+    truth = see((1, "mug", 0, 1.0), (2, "mug", 10, 1.2), (3, "box", 20, 0.8))
+    mugs = replace(question((1, 2)), plan=[{"tool": "find", "words": ["mug"]}])
+    nearest = replace(question((3,)), plan=[{"tool": "extreme", "by": "closest"}])
+    leftmost = replace(question((1,)), plan=[{"tool": "extreme", "by": "leftmost"}])
+    for asked in (mugs, nearest, leftmost):
+        assert program_ids(asked, truth) == asked.ids
+    same = {11: 1, 12: 2, 13: 3}
+    misnamed = see((11, "mug", 0, 1.0), (12, "pan", 10, 1.2), (13, "box", 20, 0.8))
+    assert cause(mugs, misnamed, truth, same) == "names"
+    missed = see((11, "mug", 0, 1.0), (13, "box", 20, 0.8))
+    assert cause(mugs, missed, truth, {11: 1, 13: 3}) == "objects"
+    ghost = see((11, "mug", 0, 1.0), (12, "mug", 10, 1.2), (13, "box", 20, 0.8), (14, "mug", 30, 1))
+    assert cause(mugs, ghost, truth, same) == "objects"
+    far = see((11, "mug", 0, 1.0), (12, "mug", 10, 1.2), (13, "box", 20, 1.1))
+    assert cause(nearest, far, truth, same) == "depth"
+    moved = see((11, "mug", 14, 1.0), (12, "mug", 10, 1.2), (13, "box", 20, 0.8))
+    assert cause(leftmost, moved, truth, same) == "places and times"
 
 
 def test_noisy_twins_are_asked_for_what_they_hold() -> None:
