@@ -268,9 +268,11 @@ class _Run:
         elif net == "depth":
             from .perception.depth_train import train as train_depth
 
-            trained = self.work / "detector" / "state.safetensors"
-            start = trained if trained.exists() else self.perception / "detector.safetensors"
-            scores = train_depth(*where, detector=start)
+            starts = (
+                self.work / "detector" / "state.safetensors",
+                self.perception / "detector.safetensors",
+            )
+            scores = train_depth(*where, detector=next((p for p in starts if p.exists()), None))
         else:
             from .reasoner.sft_train import train as train_reasoner
 

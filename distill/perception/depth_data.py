@@ -123,7 +123,8 @@ def depth_batch(
         if size != rgb.shape[0]:
             rgb = cv2.resize(rgb, (size, size), interpolation=cv2.INTER_AREA)
             ids = cv2.resize(ids, (size, size), interpolation=cv2.INTER_NEAREST)
-            depth = cv2.resize(depth, (size, size), interpolation=cv2.INTER_NEAREST)
+            near = cv2.resize(depth, (size, size), interpolation=cv2.INTER_NEAREST)
+            depth = np.asarray(near, np.float32)
         a, b = table_plane(depth, ids > 0)
         y = (np.arange(size) + 0.5) / size - 0.5
         height = 1 / np.maximum(depth, 0.05) / (a + b * y)[:, None] - 1

@@ -44,7 +44,8 @@ def export(
     counters = load_state(work / "state.safetensors", setup.module, average)
     average.copy_to(setup.module)
     folder.mkdir(parents=True, exist_ok=True)
-    setup.module.to(memory_format=torch.contiguous_format).eval()
+    setup.module.eval()
+    setup.graph.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
     settings = setup.model.config.to_json_string(use_diff=False)
     name = "DepthAnythingForDepthEstimation"
     save_half(folder / "depth.safetensors", setup.model, name, settings)

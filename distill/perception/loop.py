@@ -26,9 +26,17 @@ SCORE_EVERY_S = 120.0
 class Trainee(Protocol):
     """A network with what it takes to train it; built the same way at every start."""
 
-    module: nn.Module
     device: str
-    optimisers: Sequence[torch.optim.Optimizer]
+
+    @property
+    def module(self) -> nn.Module:
+        """What is checkpointed and averaged: the network and its throw-away heads."""
+        ...
+
+    @property
+    def optimisers(self) -> Sequence[torch.optim.Optimizer]:
+        """There once it is ready."""
+        ...
 
     def start(self, data: Any) -> None:
         """Set initial values, from training pictures where they help."""
