@@ -24,15 +24,16 @@ from .detector_init import sincos_2d
 __all__ = ["borrow_encoder", "initialise"]
 
 _PARTS = {
-    "attention.q_proj": "self_attn.q_proj",
-    "attention.k_proj": "self_attn.k_proj",
-    "attention.v_proj": "self_attn.v_proj",
-    "attention.o_proj": "self_attn.out_proj",
-    "mlp.fc1": "mlp.fc1",
-    "mlp.fc2": "mlp.fc2",
-    "norm1": "layer_norm1",
-    "norm2": "layer_norm2",
+    "self_attn.q_proj": ("attention.q_proj", "attention.attention.query"),
+    "self_attn.k_proj": ("attention.k_proj", "attention.attention.key"),
+    "self_attn.v_proj": ("attention.v_proj", "attention.attention.value"),
+    "self_attn.out_proj": ("attention.o_proj", "attention.output.dense"),
+    "mlp.fc1": ("mlp.fc1",),
+    "mlp.fc2": ("mlp.fc2",),
+    "layer_norm1": ("norm1",),
+    "layer_norm2": ("norm2",),
 }
+"""OWLv2's names of a layer's parts, and DINOv2's in newer and in older transformers (5.17)."""
 
 
 @torch.no_grad()
@@ -69,8 +70,9 @@ def borrow_encoder(model: Any, file: Path, pixels_b3ss: Tensor) -> None:
         embeddings.position_embeddings[0].copy_(tensors["embeddings.position_embedding.weight"])
         embeddings.cls_token[0, 0].copy_(tensors["embeddings.class_embedding"])
         for number, layer in enumerate(model.backbone.encoder.layer):
-            for mine, theirs in _PARTS.items():
-                part = layer.get_submodule(mine)
+            known = dict(layer.named_modules())
+            for theirs, names in _PARTS.items():
+                part = next(known[name] for name in names if name in known)
                 part.weight.copy_(tensors[f"encoder.layers.{number}.{theirs}.weight"])
                 part.bias.copy_(tensors[f"encoder.layers.{number}.{theirs}.bias"])
         gain, shift = tensors["pre_layernorm.weight"], tensors["pre_layernorm.bias"]
