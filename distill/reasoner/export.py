@@ -17,9 +17,11 @@ from ...reasoner.bundle import write_manifest
 from ...reasoner.protocol import EOS
 from ...reasoner.words import content_words
 from ...twin.errors import ModelError
+from ..sim.questions.wider import idle_words
+from .card import Training, write_card
 from .records import chunks, read
 
-__all__ = ["build_genai", "export", "known_words", "model_from_state", "write_card"]
+__all__ = ["build_genai", "export", "known_words", "model_from_state"]
 
 
 def build_genai(model_dir: Path, out_dir: Path, precision: str = "int4") -> None:
@@ -81,7 +83,8 @@ def export(
         plan_words=sorted(plan_words),
         config={"precision": precision, "max_tokens": 2048},
     )
-    write_card(weights_dir, precision, sum(v.numel() for v in tensors.values()), scores or {})
+    count = sum(v.numel() for v in tensors.values())
+    write_card(weights_dir, precision, count, Training.of(work_dir, data_dir), scores or {})
     return files
 
 
@@ -108,7 +111,8 @@ def model_from_state(work_dir: Path) -> None:
 def known_words(data_dir: Path, rare: float = 1e-4) -> tuple[set[str], set[str]]:
     """(words of the training questions, words that their plans search for).
 
-    A word in fewer than a share ``rare`` of the questions is taken for a typing slip.
+    A word in fewer than a share ``rare`` of the questions is taken for a typing slip; words that
+    occur only in motives that imply nothing are not known (:func:`~.wider.idle_words`).
     """
     asked: Counter[str] = Counter()
     planned: set[str] = set()
@@ -121,32 +125,9 @@ def known_words(data_dir: Path, rare: float = 1e-4) -> tuple[set[str], set[str]]
                 for step in json.loads(item.plan or "[]"):
                     planned.update(step.get("words", ()))
     floor = max(2, rare * total)
-    return {word for word, count in asked.items() if count >= floor}, planned
-
-
-def write_card(weights_dir: Path, precision: str, parameters: int, scores: dict[str, Any]) -> None:
-    """A model card beside the weights."""
-    rows = "\n".join(f"| {name} | {value} |" for name, value in scores.items())
-    text = f"""# EdgeTwin embedded reasoner
-
-A Qwen3 network ({parameters / 1e6:.1f}M parameters, 5 layers, 256 wide, 4/2 heads of 64, tied
-embeddings) trained from random values by `distill/reasoner/sft_train.py` on questions about
-simulated tabletop scenes (`distill/sim`). It reads the twin's text, writes a short rationale
-and a plan of tool calls, and answers with object ids.
-
-- `model.onnx`, `genai_config.json`, `tokenizer.json`: ONNX Runtime GenAI, {precision}.
-- `model.safetensors`, `config.json`: float16 weights for transformers, to fine-tune from.
-- `manifest.json`: sha256 of every file; the words of its training questions.
-
-Made for: English questions about the categories and colours of the simulated catalogue. It
-knows no other words: a question with unknown ones gets a warning. No data from people, no
-downloaded weights. Licence: Apache-2.0.
-
-| held-out validation | |
-|---|---|
-{rows}
-"""
-    (weights_dir / "card.md").write_text(text)
+    idle = idle_words()
+    known = {word for word, count in asked.items() if count >= floor and word not in idle}
+    return known, planned
 
 
 def _merge(source: Path, target: Path) -> None:

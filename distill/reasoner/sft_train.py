@@ -41,14 +41,14 @@ class Settings:
     """
 
     minutes: float = 50.0
-    vocabulary: int = 1536
+    vocabulary: int = 2048
     muon_lr: float = 0.02
     adam_lr: float = 3e-3
     momentum: float = 0.95
     weight_decay: float = 0.01
     warm_steps: int = 60
     flat: float = 0.4
-    dropout_merges: float = 0.0
+    dropout_merges: float = 0.1
     save_every_s: float = 120.0
     score_every_s: float = 300.0
     bfloat16: bool = True

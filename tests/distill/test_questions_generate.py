@@ -1,5 +1,6 @@
 import random
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 
@@ -106,6 +107,26 @@ def test_noise_misses_doubles_and_mislabels_at_its_rates() -> None:
     assert 0.15 < counts["missed"] / 1000 < 0.25
     assert 0.11 < counts["doubled"] / 1000 < 0.21
     assert counts["lamp"] > 80
+
+
+def test_late_lost_and_gapped_tracks() -> None:
+    window, rng = small_window(), random.Random(6)
+    quiet = Noise(0, 0, 0, 0, 0, 0, 0, 0)
+    late = noisy_window(window, rng, replace(quiet, late=1.0))
+    assert late.ids() == window.ids()
+    assert not late.frames[0].objects
+    assert all(len(late.frames[n].objects) == 5 for n in range(6, 16))
+    lost = noisy_window(window, rng, replace(quiet, lost=1.0))
+    assert len(lost.ids()) in (9, 10)  # the banana, late itself, may have only its second half
+    assert all(
+        len(f.objects) == len(g.objects) for f, g in zip(lost.frames, window.frames, strict=True)
+    )
+    assert all(id > 5 for id in lost.frames[-1].objects)
+    gapped = noisy_window(window, rng, replace(quiet, gaps=1.0))
+    assert len(gapped.ids()) == 5
+    assert gapped.ids() != [1, 2, 3, 4, 5]
+    labels = [gapped.latest(i).semantic_label for i in sorted(gapped.ids())]
+    assert labels == [label for _, label, *_ in LAYOUT]
 
 
 def test_no_noise_changes_nothing_but_masks() -> None:

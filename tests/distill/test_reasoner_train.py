@@ -15,7 +15,7 @@ pytest.importorskip("tokenizers")
 from edgetwin.distill.reasoner import network, records, score
 from edgetwin.distill.reasoner import tokenizer as bpe
 from edgetwin.distill.reasoner.packing import collate
-from edgetwin.distill.reasoner.sft_train import Settings, Trainer, encode
+from edgetwin.distill.reasoner.sft_train import Settings, Trainer, breaking, encode
 from edgetwin.reasoner.protocol import parse
 from edgetwin.twin.errors import InputError
 from edgetwin.twin.tools.registry import DEFAULT_REGISTRY
@@ -59,7 +59,7 @@ def tokenizer() -> Any:
 def trainer_of(tokenizer: Any, data: Path, monkeypatch: pytest.MonkeyPatch) -> Trainer:
     build = network.build
     monkeypatch.setattr(network, "build", lambda size, eos, seed: build(size, eos, seed, WIDTHS))
-    settings = Settings(warm_steps=2, bfloat16=False, compile=False)
+    settings = Settings(warm_steps=2, bfloat16=False, compile=False, dropout_merges=0.0)
     made = Trainer(tokenizer, data, settings, "cpu")
     monkeypatch.undo()
     return made
@@ -74,6 +74,21 @@ def test_only_the_models_own_tokens_are_learnt(tokenizer: Any) -> None:
         "<answer>$1</answer><|endoftext|>"
     )
     assert tokenizer.decode(given) == "question: the mug?\n<results>[[1]]</results>"
+
+
+def test_left_out_merges_break_every_second_question_and_nothing_else(tokenizer: Any) -> None:
+    assert breaking(tokenizer, 0.0) is None
+    example = records.Example(0, TWIN, (MUG, MUG, NONE))
+    whole = encode(tokenizer, example)
+    broken = encode(tokenizer, example, breaking(tokenizer, 1.0))
+    assert broken.prefix == whole.prefix
+    assert broken.items[1] == whole.items[1]
+    for n in (0, 2):
+        cut, kept = broken.items[n], whole.items[n]
+        assert len(cut.ids) > len(kept.ids)
+        assert tokenizer.decode(cut.ids) == tokenizer.decode(kept.ids)
+        assert sum(cut.targets) == sum(kept.targets)
+    assert encode(tokenizer, example) == whole  # the copy left the original as it was
 
 
 def test_environment_tokens_have_no_loss(tokenizer: Any) -> None:

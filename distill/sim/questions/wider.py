@@ -24,7 +24,17 @@ from functools import cache
 
 from .families import Family, pool, read_sections, slots, trained, use_slots
 
-__all__ = ["LIKENESS", "count", "draw", "invented_word", "is_like_held_out", "lines", "varied"]
+__all__ = [
+    "LIKENESS",
+    "count",
+    "draw",
+    "idle_words",
+    "invented_word",
+    "is_like_held_out",
+    "lines",
+    "resolve",
+    "varied",
+]
 
 LIKENESS = 0.75
 """Shared words / all words (Jaccard, without articles) from which two phrasings are alike."""
@@ -35,6 +45,7 @@ _CHOICE = re.compile(r"\(([^()]*)\)")
 _NAMED = re.compile(r"<([a-z]+)>")
 _BAR = re.compile(r"\|(?![^\[]*\])")  # not within [singular|plural]
 _AGREE = re.compile(r"\[([^|\]]*)\|[^\]]*\]")
+_LETTERS = re.compile(r"[a-z]+(?:['-][a-z]+)*")
 _TOKEN = re.compile(r"\{[a-z0-9]+\}|[a-z0-9']+")
 _ARTICLES = frozenset(("a", "an", "the"))
 _NEUTRAL = frozenset(
@@ -103,6 +114,35 @@ def _alternatives(text: str) -> list[str]:
         else:
             parts[-1] += letter
     return parts
+
+
+@cache
+def idle_words() -> frozenset[str]:
+    """Words that occur only in the motives that imply nothing ("somebody painted the bridge").
+
+    The model has learnt to read past them, not what they mean.
+    """
+    by_slot, named = _tables()
+    idle = {w for line in by_slot.get("why.any", ()) for w in _letters(_with_names(line))}
+    telling = {w for families in slots().values() for f in families for w in _letters(f.text)}
+    for slot, found in by_slot.items():
+        if slot != "why.any":
+            telling |= {word for line in found for word in _letters(line)}
+    for name in ("swap", "see", "act", "mark", "where", "robot"):
+        telling |= {word for line in named.get(name, ()) for word in _letters(line)}
+    return frozenset(idle - telling)
+
+
+def _letters(text: str) -> set[str]:
+    return set(_LETTERS.findall(text.casefold()))
+
+
+def _with_names(line: str) -> str:
+    """A line with all alternatives of the names that it uses."""
+    named = _tables()[1]
+    while _NAMED.search(line):
+        line = _NAMED.sub(lambda m: " ".join(named[m.group(1)]), line)
+    return line
 
 
 def draw(slot: str, rng: random.Random, fits: Callable[[str], bool] | None = None) -> Family | None:
