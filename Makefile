@@ -38,10 +38,11 @@ lint: $(TRAIN)
 	@$(BIN)/python tests/perception/tensorrt_stubs.py .types
 	MYPYPATH=.types $(BIN)/mypy -p edgetwin
 
-# Figures of this machine, written into README.
+# Figures of this machine, written into README. The test split is for reports: `edgetwin eval
+# twinbench` scores the validation split.
 bench: $(TRAIN)
 	$(BIN)/edgetwin bench examples/*.mp4 --repeat 3 -o $(OUT)/bench.json --write-readme README.md
-	$(BIN)/edgetwin eval twinbench -o $(OUT)/twinbench.json --write-readme README.md
+	$(BIN)/edgetwin eval twinbench --split test --all -o $(OUT)/twinbench.json --write-readme README.md
 
 clean:
 	rm -rf $(OUT) build dist .types .mypy_cache .ruff_cache .pytest_cache
