@@ -12,17 +12,19 @@ from ..evaluate.report import Table
 from .canvas import COLOURS, figure, tidy
 from .worst import Case
 
-__all__ = ["bars_of_groups", "by_noun", "confusion", "gallery", "levels"]
+__all__ = ["aims", "bars_of_groups", "blame", "by_noun", "confusion", "gallery", "levels"]
 
 
 def by_noun(table: Table, columns: Sequence[str], x: str) -> Figure:
     """One row per noun, worst first by the first of ``columns``, a mark per column.
 
-    Marks and not bars, since the axis does not begin at 0. Columns that lack are left out.
+    Marks and not bars, since the axis does not begin at 0. Columns that lack and
+    nouns without a figure are left out.
     """
     columns = [name for name in columns if name in table.columns]
     picks = [table.columns.index(name) for name in columns]
-    rows = sorted(table.rows, key=lambda row: _number(row[picks[0]]))
+    held = [row for row in table.rows if np.isfinite(_number(row[picks[0]]))]
+    rows = sorted(held, key=lambda row: _number(row[picks[0]]))
     made = figure(8.4, 1.0 + 0.24 * len(rows))
     axes = made.subplots()
     y = np.arange(len(rows))
@@ -34,12 +36,11 @@ def by_noun(table: Table, columns: Sequence[str], x: str) -> Figure:
     axes.invert_yaxis()
     axes.set_xlim(np.floor(20 * np.nanmin(values) - 0.2) / 20, min(1.005, np.nanmax(values) + 0.04))
     tidy(axes, table.title, x, f"noun and {columns[0]}")
-    place: dict[str, Any] = {"loc": "lower right", "bbox_to_anchor": (1.0, 1.0)}
-    axes.legend(fontsize=8, frameon=False, ncols=len(picks), **place)
+    made.legend(fontsize=8, frameon=False, ncols=len(picks), loc="outside lower right")
     return made
 
 
-def bars_of_groups(tables: Sequence[Table], column: str, title: str) -> Figure:
+def bars_of_groups(tables: Sequence[Table], column: str) -> Figure:
     """Horizontal bars of ``column`` for every row of tables with the same rows, counts beside."""
     first = tables[0]
     names = [f"{row[0]} ({row[1]})" for row in first.rows]
@@ -57,11 +58,8 @@ def bars_of_groups(tables: Sequence[Table], column: str, title: str) -> Figure:
     axes.set_yticks(range(len(names)), names)
     axes.invert_yaxis()
     axes.set_xlim(0, 1.06)
-    tidy(axes, title, column, "questions (how many)")
-    if len(tables) > 1:
-        axes.legend(
-            fontsize=8, frameon=False, loc="lower left", bbox_to_anchor=(0.45, 1.0), ncols=2
-        )
+    tidy(axes, first.title.partition(", ")[2], column, "questions (how many)")
+    made.legend(fontsize=8, frameon=False, loc="outside lower right", ncols=len(tables))
     return made
 
 
@@ -139,6 +137,57 @@ def levels(tables: Sequence[Table]) -> Figure:
         tidy(axes, f"Pixels to masks: {letter}", "questions (how many)", letter)
     handles, names = grid[0].get_legend_handles_labels()
     made.legend(handles, names, fontsize=8, frameon=False, ncols=5, loc="outside lower center")
+    return made
+
+
+def aims(table: Table) -> Figure:
+    """Measured figures as marks, filled where they reach their aim (a bar), baselines as crosses."""
+    pick = {name: table.columns.index(name) for name in table.columns}
+    names = [str(row[0]) for row in table.rows]
+    made = figure(8.8, 0.9 + 0.22 * len(names))
+    axes = made.subplots()
+    for y, row in enumerate(table.rows):
+        aim, got = _number(row[pick["aim: at least"]]), _number(row[pick["measured"]])
+        reached = not np.isfinite(aim) or got >= aim
+        colour = COLOURS[6] if not np.isfinite(aim) else COLOURS[2 if reached else 1]
+        axes.plot(got, y, "o", ms=7, mec=colour, mfc=colour if reached else "white", mew=1.5)
+        axes.plot(aim, y, "|", ms=13, mew=2, color="black")
+        axes.plot(_number(row[pick["baseline"]]), y, "x", ms=5, color=COLOURS[7])
+        axes.text(1.012, y, f"{got:.3f}", va="center", fontsize=7, color=colour)
+    axes.set_yticks(range(len(names)), names)
+    axes.invert_yaxis()
+    axes.set_xlim(right=1.0)
+    tidy(axes, table.title, "score", "")
+    marks = (("|", "aim", "black"), ("o", "reached", COLOURS[2]), ("x", "baseline", COLOURS[7]))
+    for mark, label, colour in marks:
+        axes.plot([], [], mark, color=colour, label=label, ms=7, mew=1.5)
+    axes.plot([], [], "o", mec=COLOURS[1], mfc="white", mew=1.5, ms=7, label="not reached")
+    axes.legend(fontsize=7, frameon=False, ncols=4, loc="upper right", bbox_to_anchor=(1, -0.08))
+    return made
+
+
+def blame(table: Table) -> Figure:
+    """Stacked bars per row: right answers, then whose fault the wrong ones are."""
+    kinds = table.columns[2:]
+    names = [f"{row[0]} ({row[1]})" for row in table.rows]
+    counts = np.array([[_number(v) for v in row[2:]] for row in table.rows])
+    shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
+    made = figure(8.4, 1.0 + 0.3 * len(names))
+    axes = made.subplots()
+    left = np.zeros(len(names))
+    colours = (COLOURS[2], COLOURS[1], COLOURS[4], COLOURS[3])
+    for kind, part, colour in zip(kinds, shares.T, colours, strict=False):
+        axes.barh(range(len(names)), part, left=left, color=colour, label=kind)
+        for y, share in enumerate(part):
+            if share > 0.03:
+                place = left[y] + share / 2
+                axes.text(place, y, f"{share:.2f}", ha="center", va="center", fontsize=7)
+        left += part
+    axes.set_yticks(range(len(names)), names)
+    axes.invert_yaxis()
+    axes.set_xlim(0, 1)
+    tidy(axes, "Pixels to answers: right, or whose fault", "share of questions", "")
+    axes.legend(fontsize=7, frameon=False, ncols=4, loc="upper right", bbox_to_anchor=(1, -0.18))
     return made
 
 

@@ -80,11 +80,12 @@ def _cards(
         "docs/cards"
     ),
     data: Annotated[Path, typer.Option(help="Folder of rendered data.")] = Path("runs/data"),
-    work: Annotated[Path, typer.Option(help="Training runs: NET/curve.jsonl.")] = Path(
+    work: Annotated[Path, typer.Option(help="Training runs with NET/curve.jsonl.")] = Path(
         "runs/embedded"
     ),
     curve: Annotated[
-        list[str] | None, typer.Option(help="net=FILE: another run's curve.jsonl; repeat.")
+        list[str] | None,
+        typer.Option(help="net=FILE: a curve.jsonl in place of the newest in --work; repeat."),
     ] = None,
     tables: Annotated[
         Path | None,
@@ -93,6 +94,9 @@ def _cards(
     compare: Annotated[
         list[Path] | None, typer.Option(help="Work folder of one seed; repeat for each.")
     ] = None,
+    redraw: Annotated[
+        bool, typer.Option("--redraw", help="Run no network: draw what was kept, new curves too.")
+    ] = False,
     stills: Annotated[int, typer.Option(min=1, help="Validation pictures.")] = 600,
     worlds: Annotated[int, typer.Option(min=1, help="Validation worlds asked about.")] = 40,
     cache: Annotated[Path, typer.Option(help="Folder for rendered worlds.")] = Path(
@@ -122,5 +126,6 @@ def _cards(
                 seeds=tuple(compare or ()),
                 stills=stills,
                 worlds=worlds,
+                redraw=redraw,
             )
         )

@@ -178,7 +178,7 @@ def draw_curve(net: str, rows: Sequence[Row]) -> Figure | None:
     panels = [panel for panel in PANELS[net] if _lines(panel, rows)]
     if not panels:
         return None
-    made = figure(4.6 * len(panels) + (3.4 if len(panels) == 1 else 0.4), 3.9)
+    made = figure(4.6 * len(panels) + (3.4 if len(panels) == 1 else 0.4), 4.3)
     grid = made.subplots(1, len(panels), squeeze=False)[0]
     for axes, panel in zip(grid, panels, strict=True):
         _draw(axes, panel, _lines(panel, rows))
@@ -231,7 +231,7 @@ def draw_comparison(compared: Mapping[str, Mapping[str, Any]]) -> Figure:
     names = {k: v for panels in PANELS.values() for p in panels for k, v in p.lines.items()}
     columns = min(2, len(held))
     lines = -(-len(held) // columns)
-    made = figure(8.6 if columns == 2 else 6.6, 3.3 * lines)
+    made = figure(8.6 if columns == 2 else 6.6, 3.6 * lines)
     grid = made.subplots(lines, columns, squeeze=False).ravel()
     for axes in grid[len(held) :]:
         axes.set_visible(False)
@@ -253,13 +253,13 @@ def _spread(axes: Any, net: str, found: Mapping[str, Any], names: Mapping[str, s
     panel = next(p for p in PANELS[net] if keys[0] in p.lines)
     tidy(axes, f"{net}, {len(found[keys[0]])} seeds", panel.x_label, panel.y_label)
     axes.xaxis.set_major_formatter(_thousands)
-    axes.legend(fontsize=7, frameon=False, loc="best")
+    _legend(axes, 1)
 
 
 def _draw(axes: Any, panel: Panel, lines: Mapping[str, tuple[list[float], list[float]]]) -> None:
     for (key, (x, y)), colour in zip(lines.items(), COLOURS, strict=False):
         style: dict[str, Any] = {"ls": "--", "lw": 1.2} if key in panel.dashed else {"lw": 1.6}
-        label = f"{panel.lines[key]} ({y[-1]:.3f})"
+        label = f"{panel.lines[key]}: {y[-1]:.3f}"
         axes.plot(x, y, color=colour, marker=".", ms=3, label=label, **style)
     tidy(axes, panel.title, panel.x_label, panel.y_label)
     axes.xaxis.set_major_formatter(_thousands)
@@ -267,7 +267,13 @@ def _draw(axes: Any, panel: Panel, lines: Mapping[str, tuple[list[float], list[f
         axes.set_yscale("log")
     else:
         axes.set_ylim(top=1.02)
-    axes.legend(fontsize=7, frameon=False, loc="best", title="(last value)", title_fontsize=7)
+    _legend(axes, 2)
+
+
+def _legend(axes: Any, columns: int) -> None:
+    """Below the axes, where no line is."""
+    place: dict[str, Any] = {"loc": "upper left", "bbox_to_anchor": (-0.02, -0.17)}
+    axes.legend(fontsize=7, frameon=False, ncols=columns, **place)
 
 
 def _lines(panel: Panel, rows: Sequence[Row]) -> dict[str, tuple[list[float], list[float]]]:
