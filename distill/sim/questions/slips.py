@@ -42,7 +42,7 @@ def roughened(text: str, rng: random.Random) -> str:
         text = text.upper()
     elif rng.random() < 0.02:
         text = text.title()
-    slips = 0 if (draw := rng.random()) < 0.88 else 1 if draw < 0.97 else 2
+    slips = 0 if (draw := rng.random()) < 0.92 else 1 if draw < 0.98 else 2
     for _ in range(slips):
         text = slip(text, rng)
     return text.strip()

@@ -19,7 +19,7 @@ from .programs import PICKS, Node
 
 __all__ = ["Phraser", "Speaker", "agree", "fill"]
 
-_WIDER_SHARE = 0.6  # of training phrasings, where the wider tables have some
+_WIDER_SHARE = 0.5  # of training phrasings, where the wider tables have some
 _ALTERNATIVE = re.compile(r"\[([^|\]]*)\|([^\]]*)\]")
 _ORDINALS = {1: "first", 2: "second", 3: "third", 4: "fourth"}
 _NUMBERS = {1: "one", 2: "two", 3: "three", 4: "four"}

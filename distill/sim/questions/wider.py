@@ -7,7 +7,7 @@ phrasings that they had, and what a line yields is thrown away if it is a held-o
 nearly one (:func:`is_like_held_out`), so the held-out wordings stay unseen whatever is written
 into the tables.
 
-A third of the phrasings drawn has single words exchanged for words of the same meaning, and
+A fifth of the phrasings drawn has single words exchanged for words of the same meaning, and
 words that carry no meaning for the program (in requests and in motives that imply nothing) are
 now and then replaced by invented ones, so that the model learns to read past words it does not
 know.
@@ -40,7 +40,7 @@ LIKENESS = 0.75
 """Shared words / all words (Jaccard, without articles) from which two phrasings are alike."""
 
 _TRIES = 12
-_SWAP_SHARE, _STRANGE_SHARE = 0.3, 0.12
+_SWAP_SHARE, _STRANGE_SHARE = 0.2, 0.08
 _CHOICE = re.compile(r"\(([^()]*)\)")
 _NAMED = re.compile(r"<([a-z]+)>")
 _BAR = re.compile(r"\|(?![^\[]*\])")  # not within [singular|plural]
