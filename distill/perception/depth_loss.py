@@ -57,5 +57,5 @@ def auxiliary_losses(
         "noun": 0.05
         * functional.cross_entropy(nouns.flatten(0, 1), batch.noun.flatten(), ignore_index=-1),
         "height": functional.smooth_l1_loss(height, batch.height, beta=0.02),
-        "plane": 0.1 * functional.smooth_l1_loss(plane, batch.plane, beta=0.3),
+        "plane": 0.3 * functional.smooth_l1_loss(plane, batch.plane, beta=0.3),
     }
