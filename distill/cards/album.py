@@ -90,7 +90,8 @@ class Album:
         columns, x, caption = _BY_NOUN[net]
         table = table_of([*given, *own], f"{net.capitalize()} by category")
         drawn = charts.by_noun(table, columns, x) if table else None
-        self._add(net, "categories", "By category", f"{caption} {_source(table)}", drawn)
+        caption = f"{caption} {_source(table)} {_heights(own) if net == 'depth' else ''}".strip()
+        self._add(net, "categories", "By category", caption, drawn)
         if net != "detector":
             return
         table = table_of([*own, *given], "Detector: confusion")
@@ -194,6 +195,14 @@ class Album:
         if path.is_file():
             self.pictures[net].append(Picture(path.name, title, caption))
             self.written.append(path)
+
+
+def _heights(own: Sequence[Table]) -> str:
+    """How depth does on what rests and on what hangs in the air, in words."""
+    table = table_of(own, "Depth by height")
+    rows = table.rows if table else ()
+    parts = [f"{row[2]:.3f} for {row[1]} objects {row[0]}" for row in rows]
+    return f"On own stills: {', '.join(parts)}." if parts else ""
 
 
 def _source(table: Table | None) -> str:

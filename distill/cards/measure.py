@@ -30,6 +30,7 @@ from ..evaluate.detections import match
 from ..evaluate.report import Table
 from ..metrics import inscribed_ellipse, intersection_over_union
 from ..sim.shards import Shards
+from ..sim.statistics import LIFTED_M
 from .worst import Case, Worst, crop_around
 
 __all__ = ["MIN_AREA_PX", "Measured", "measure"]
@@ -66,6 +67,7 @@ class Measured:
     per_noun: dict[str, _PerNoun] = field(default_factory=dict)
     confusion: Counter[tuple[str, str]] = field(default_factory=Counter)
     worst: Worst = field(default_factory=Worst)
+    by_height: dict[str, _PerNoun] = field(default_factory=dict)
 
     def of(self, noun: str) -> _PerNoun:
         """The sums of a noun."""
@@ -95,6 +97,14 @@ class Measured:
                 masks,
             ),
             Table(f"Depth by category, {where}", ("noun", "pixels", "within 10 %"), depths),
+            Table(
+                f"Depth by height, {where}",
+                ("objects are", "objects", "within 10 %"),
+                tuple(
+                    (place, n.objects, n.near / max(1, n.pixels))
+                    for place, n in self.by_height.items()
+                ),
+            ),
         ]
 
 
@@ -198,9 +208,12 @@ def _depth(
         mask, noun = ids_hw == thing["id"], thing["category"]
         want = true_m[mask].astype(np.float32)
         error = (said_m[mask] - want) / want
-        counts = found.of(noun)
-        counts.pixels += error.size
-        counts.near += int(np.count_nonzero(np.abs(error) <= 0.1))
+        place = "lifted or dropping" if thing.get("lift_m", 0.0) > LIFTED_M else "resting"
+        height = found.by_height.setdefault(place, _PerNoun())
+        height.objects += 1
+        for counts in (found.of(noun), height):
+            counts.pixels += error.size
+            counts.near += int(np.count_nonzero(np.abs(error) <= 0.1))
         off = float(np.median(error))
         text = (
             f"{thing['color']} {noun}: {np.median(want):.2f} m\n"

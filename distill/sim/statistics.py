@@ -25,12 +25,14 @@ from .shards import Shards
 from .sheet import spread
 from .worlds import SIZE_PX, World
 
-__all__ = ["SIDES_PX", "Statistics", "measure", "tables"]
+__all__ = ["LIFTED_M", "SIDES_PX", "Statistics", "measure", "tables"]
 
 SIDES_PX = (0, 16, 24, 29, 36, 48, 64, 92, 257)
 """Edges of the histogram of longest sides: 29 and 92 are what worlds are drawn for."""
 _SHARES = (0.0, 0.1, 0.25, 0.5, 0.75, 0.9, 1.01)
 _SMALL_PX = 36
+LIFTED_M = 0.015
+"""What hangs higher above the table is being lifted or dropped."""
 
 
 @dataclass(slots=True)
@@ -55,6 +57,7 @@ class Statistics:
     worlds_with: Counter[str] = field(default_factory=Counter)
     seated: Counter[str] = field(default_factory=Counter)
     tops: Counter[str] = field(default_factory=Counter)
+    lifted: int = 0
     unseen_in_training: int = 0
     training_seeds: int = 0
 
@@ -104,6 +107,7 @@ def _count(found: Statistics, record: dict[str, Any]) -> None:
         found.objects[pair[1]] += 1
         found.colours[pair[0]] += 1
         found.pairs[pair] += 1
+        found.lifted += thing.get("lift_m", 0.0) > LIFTED_M
         found.unseen_in_training += training and pair in HELD_OUT_PAIRS
         x0, y0, x1, y1 = thing["box_xyxy"]
         found.sides_px[pair[1]].append(max(x1 - x0, y1 - y0))
@@ -194,7 +198,9 @@ def _occlusion(found: Statistics) -> Table:
         (name, int(n), int(n) / max(1, len(shares))) for name, n in zip(names, counts, strict=True)
     )
     title = f"Visible share of what an object shows alone, {found.redrawn} stills drawn again"
-    return Table(title, ("visible", "objects", "share"), rows)
+    every = found.objects.total()
+    note = f"Lifted or dropping: {found.lifted:,} of {every:,} objects in all pictures."
+    return Table(title, ("visible", "objects", "share"), rows, (note,))
 
 
 def _per_picture(found: Statistics, where: str) -> Table:

@@ -33,7 +33,7 @@ def stills(count: int, first_seed: int = 0) -> Shards:
             box = [x0, y0, x0 + side, y0 + side]
             objects.append(
                 {"id": k + 1, "category": category, "color": color, "box_xyxy": box,
-                 "area": side * side, "depth_m": 0.8}
+                 "area": side * side, "depth_m": 0.8, "lift_m": 0.2 * (i > 3 and k == 0)}
             )  # fmt: skip
         records.append({"seed": first_seed + i, "tier": "cell", "objects": objects})
     return Shards(rgb, ids, np.ones(ids.shape, np.float16), records)
@@ -100,6 +100,8 @@ def test_counts_are_those_of_the_records() -> None:
     sizes = rows_of(found, "Longest side")
     assert sizes["16 to 23"][0] == 3
     assert sizes["36 to 47"][0] == 6
+    occlusion = next(t for t in found if t.title.startswith("Visible share"))
+    assert occlusion.notes == ("Lifted or dropping: 2 of 9 objects in all pictures.",)
     assert rows_of(found, "Visible objects") == {1: (3, 0.5), 2: (3, 0.5)}
     assert rows_of(found, "Colour and noun")["of them shown"] == (3,)
 
