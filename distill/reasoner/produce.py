@@ -35,7 +35,7 @@ _VAL_SEED = 1_000_000
 _SPARE_SEEDS = 500_000
 _BUSY_SHARE = 0.6
 _WILD_SHARE, _NOISY_SHARE, _STILL_SHARE, _PART_SHARE = 0.25, 1 / 2, 1 / 6, 1 / 4
-LEVELS = (1, 2, 3, 3, 4, 4)  # long programs hold the parts of the short ones
+LEVELS = (1, 2, 3, 3, 3, 4, 4, 4)  # long programs hold the parts of the short ones
 
 
 def training_window(seed: int) -> TwinWindow:
