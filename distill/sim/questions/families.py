@@ -4,7 +4,7 @@ The id is the slot and the first 6 hex digits of the SHA-1 of the phrasing's tex
 not depend on the order of the tables, and adding a phrasing moves no other one. A second hash
 of the id puts a tenth of the phrasings into validation, a tenth into test and the rest into
 training. Words (nouns, their synonyms, colours, ordinals) are vocabulary, not phrasings: they
-occur in every split.
+occur in every split. What :mod:`.wider` adds for training is in no table here.
 
 Step combinations are split alike: about 8 % of the skeletons of level 3 and above never occur
 in training (4 % for validation, 4 % for test). Levels 1 and 2 are the parts that others are
