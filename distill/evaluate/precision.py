@@ -42,7 +42,7 @@ from .detections import MIN_AREA_PX, DetectorScores
 from .memory import follow, memory_figures
 from .perception import spread
 from .precision_reasoner import reasoner_rows
-from .precision_variants import VARIANTS, Feeds, Variant, make_variant
+from .precision_variants import VARIANTS, Feeds, Variant, make_variant, shipped_as
 from .report import Table
 from .worlds import RenderedWorld, rendered_world
 
@@ -147,8 +147,10 @@ def evaluate_precision(
         rows += _language(models, bundle, val, work)
     where = f"{models} set, TwinBench val, cell tier, {len(val)} worlds"
     counts = {name: len(fed) for name, fed in feeds.items()}
-    figures = {"rows": rows, "calibration_inputs": counts}
-    return Precision([_table(rows, where)], figures, bundle_identities(bundle))
+    figures: dict[str, Any] = {"rows": rows, "calibration_inputs": counts}
+    kinds = {name: shipped_as(bundle.path(name)) for name in ROLES}
+    figures["shipped_as"] = kinds
+    return Precision([_table(rows, where, kinds)], figures, bundle_identities(bundle))
 
 
 def _whole(
@@ -187,7 +189,7 @@ def _language(
     return reasoner_rows(reasoner, pairs, bundle.words.nouns, work)
 
 
-def _table(rows: Sequence[dict[str, Any]], where: str) -> Table:
+def _table(rows: Sequence[dict[str, Any]], where: str, kinds: dict[str, Variant]) -> Table:
     keys = ("score", "size_mb", "ms_1", "ms_2", "peak_mb")
     columns = ("graph", "numbers", "score", "MB", "ms, 1 thread", "ms, 2 threads", "peak MB")
     lines = [
@@ -200,7 +202,7 @@ def _table(rows: Sequence[dict[str, Any]], where: str) -> Table:
     ]
     before = next((r["before_mb"] for r in rows if "before_mb" in r), 0.0)
     notes = [
-        "float32 is what ships: float32 arithmetic on weights rounded to float16; ms of a graph: "
+        f"the set ships as {' and '.join(sorted(set(kinds.values())))}; ms of a graph: "
         "one run on recorded inputs, of the whole set: one frame with tracking; peak MB: of a "
         f"process of its own, one thread; one that has opened nothing holds {before:.0f}",
         "scores: "

@@ -1,7 +1,7 @@
 """The same graph in other number formats, made with ONNX Runtime's own tools.
 
-``float32`` is the file as shipped: its weights are rounded to float16 in training, and stored as
-float32. ``float16 weights`` stores them as float16 and casts them when the file is opened: the
+The embedded weights are rounded to float16 when they are exported. ``float32`` stores them as
+float32; ``float16 weights`` stores them as float16 and casts them when the file is opened: the
 same numbers in half the bytes. ``float16`` computes in float16. ``int8`` is static quantisation
 (QDQ) of convolutions and matrix products, per channel, ranges from real inputs of that graph.
 """
@@ -27,7 +27,7 @@ from onnxruntime.quantization import (
 from onnxruntime.quantization.shape_inference import quant_pre_process
 from onnxruntime.transformers import float16
 
-__all__ = ["VARIANTS", "Feeds", "Variant", "make_variant"]
+__all__ = ["VARIANTS", "Feeds", "Variant", "make_variant", "shipped_as"]
 
 Variant = Literal["float32", "float16 weights", "float16", "int8"]
 VARIANTS: tuple[Variant, ...] = ("float32", "float16 weights", "float16", "int8")
@@ -38,19 +38,52 @@ _SMALL = 16  # values; scalars and short vectors stay as they are
 
 
 def make_variant(source: Path, target: Path, variant: Variant, feeds: Feeds) -> None:
-    """Write ``source`` in another number format; ``feeds`` calibrate int8."""
+    """Write ``source`` (float32 or float16 weights) in a format; ``feeds`` calibrate int8."""
     target.parent.mkdir(parents=True, exist_ok=True)
+    plain = target.with_suffix(".plain.onnx")
+    _single(source, plain)
     makers: dict[str, Callable[[], None]] = {
-        "float32": lambda: _copy(source, target),
-        "float16 weights": lambda: _stored(source, target),
-        "float16": lambda: _half(source, target),
-        "int8": lambda: _int8(source, target, feeds),
+        "float32": lambda: None,
+        "float16 weights": lambda: _stored(plain, target),
+        "float16": lambda: _half(plain, target),
+        "int8": lambda: _int8(plain, target, feeds),
     }
-    makers[variant]()
+    try:
+        makers[variant]()
+        if variant == "float32":
+            plain.replace(target)
+    finally:
+        plain.unlink(missing_ok=True)
 
 
-def _copy(source: Path, target: Path) -> None:
-    target.write_bytes(source.read_bytes())
+def shipped_as(source: Path) -> Variant:
+    """The format that a file is in, of the two that hold float16-rounded weights."""
+    model = onnx.load(str(source))
+    return "float16 weights" if _halves(model) else "float32"
+
+
+def _halves(model: onnx.ModelProto) -> dict[str, onnx.NodeProto]:
+    """Name of a float16 initialiser -> the Cast that makes it float32."""
+    half = {t.name for t in model.graph.initializer if t.data_type == TensorProto.FLOAT16}
+    return {n.input[0]: n for n in model.graph.node if n.op_type == "Cast" and n.input[0] in half}
+
+
+def _single(source: Path, target: Path) -> None:
+    """Float32 initialisers in place of cast float16 ones; else the file as it is."""
+    model = onnx.load(str(source))
+    halves = _halves(model)
+    if not halves:
+        target.write_bytes(source.read_bytes())
+        return
+    for tensor in model.graph.initializer:
+        if tensor.name in halves:
+            values = numpy_helper.to_array(tensor).astype(np.float32)
+            tensor.CopyFrom(numpy_helper.from_array(values, halves[tensor.name].output[0]))
+    casts = {cast.output[0] for cast in halves.values()}
+    nodes = [n for n in model.graph.node if not (n.op_type == "Cast" and n.output[0] in casts)]
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+    onnx.save(model, str(target))
 
 
 def _stored(source: Path, target: Path) -> None:
@@ -58,10 +91,8 @@ def _stored(source: Path, target: Path) -> None:
     model = onnx.load(str(source))
     casts = []
     for tensor in model.graph.initializer:
-        if tensor.data_type != TensorProto.FLOAT:
-            continue
         values = numpy_helper.to_array(tensor)
-        if values.size < _SMALL:
+        if tensor.data_type != TensorProto.FLOAT or values.size < _SMALL:
             continue
         name = tensor.name
         casts.append(helper.make_node("Cast", [f"{name}_half"], [name], to=TensorProto.FLOAT))

@@ -15,7 +15,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from edgetwin.distill.evaluate.precision import ROLES, evaluate_precision, record, replaced
 from edgetwin.distill.evaluate.precision_reasoner import write_tasks
-from edgetwin.distill.evaluate.precision_variants import VARIANTS, Variant, make_variant
+from edgetwin.distill.evaluate.precision_variants import VARIANTS, Variant, make_variant, shipped_as
 from edgetwin.distill.evaluate.worlds import RenderedWorld
 from edgetwin.distill.sim.questions import Question
 from edgetwin.perception.bundle import load_bundle
@@ -95,6 +95,26 @@ def test_float_variants(tmp_path: Path, variant: Variant, error: float, bytes_sh
     assert now.dtype == np.float32
     assert np.abs(now - was).max() <= error * np.abs(was).max()
     assert target.stat().st_size <= bytes_share * source.stat().st_size
+    assert [path.name for path in target.parent.iterdir()] == ["g.onnx"]
+
+
+def test_a_set_that_ships_as_float16_weights_goes_back_to_float32(tmp_path: Path) -> None:
+    source = graph(tmp_path / "g.onnx")
+    half, again = tmp_path / "half.onnx", tmp_path / "again.onnx"
+    make_variant(source, half, "float16 weights", FEEDS)
+    make_variant(half, again, "float32", FEEDS)
+    assert [shipped_as(path) for path in (source, half, again)] == [
+        "float32",
+        "float16 weights",
+        "float32",
+    ]
+    was = open_engine(source, device="cpu", threads=1).run(FEEDS[0])["y"]
+    now = open_engine(again, device="cpu", threads=1).run(FEEDS[0])["y"]
+    np.testing.assert_array_equal(now, was)
+    assert "Cast" not in {node.op_type for node in onnx.load(str(again)).graph.node}
+    make_variant(half, tmp_path / "int8.onnx", "int8", FEEDS)
+    kinds = {t.name for t in onnx.load(str(tmp_path / "int8.onnx")).graph.initializer}
+    assert "A_quantized" in kinds
 
 
 def test_int8_is_calibrated_and_leaves_stacks_alone(tmp_path: Path) -> None:
