@@ -108,7 +108,7 @@ def gallery(cases: Sequence[Case], columns: int = 6) -> Figure:
                 100 * case.error_hw, cmap="coolwarm", vmin=-30, vmax=30, interpolation="nearest"
             )
     if shade is not None:
-        bar = made.colorbar(shade, ax=grid, fraction=0.02, pad=0.01)
+        bar = made.colorbar(shade, ax=grid, fraction=0.02, pad=0.01, extend="both")
         bar.set_label("error of depth, %", fontsize=8)
         bar.ax.tick_params(labelsize=7)
     return made
