@@ -122,7 +122,7 @@ def write_sheet(sheet_hw3: Image, path: str | Path) -> None:
         OutputError: if it cannot be written.
     """
     file = Path(path)
-    _, encoded = cv2.imencode(".png", sheet_hw3[..., ::-1], [cv2.IMWRITE_PNG_COMPRESSION, 9])
+    _, encoded = cv2.imencode(".png", sheet_hw3[..., ::-1], [cv2.IMWRITE_PNG_COMPRESSION, 6])
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(encoded.tobytes())
