@@ -12,8 +12,10 @@ MANIFEST = tomllib.loads((ROOT / "tests" / "requirements.toml").read_text(encodi
 
 def collected(file: str) -> set[str]:
     tree = ast.parse((ROOT / file).read_text(encoding="utf-8"))
-    names = [n.name for n in tree.body if isinstance(n, ast.FunctionDef)]
-    return {f"{file}::{name}" for name in names if name.startswith("test_")}
+    places = [(file, tree.body)]
+    places += [(f"{file}::{n.name}", n.body) for n in tree.body if isinstance(n, ast.ClassDef)]
+    found = [(p, n.name) for p, body in places for n in body if isinstance(n, ast.FunctionDef)]
+    return {f"{place}::{name}" for place, name in found if name.startswith("test_")}
 
 
 def test_every_behaviour_has_tests_that_exist() -> None:
