@@ -119,62 +119,74 @@ def evaluate_precision(
     val = [rendered_world(seed, "cell", cache) for seed in seeds[:worlds]]
     clips = [rendered_world(seed, "cell", cache) for seed in seeds[:memory_worlds]]
     feeds = record(bundle, (rendered_world(s, "cell", cache) for s in range(calibration_worlds)))
-    rows: list[dict[str, Any]] = []
-    files: dict[tuple[str, Variant], Path] = {}
+    bench = _Bench(bundle, val, clips, feeds, work, rounds)
+    console = Console(stderr=True)
     jobs = [(name, variant) for name in names for variant in chosen]
-    for name, variant in track(jobs, description="graphs", console=Console(stderr=True)):
-        file = work / variant.replace(" ", "_") / name
-        row: dict[str, Any] = {"graph": name, "variant": variant, "figure": FIGURES[ROLES[name]]}
-        try:
-            make_variant(bundle.path(name), file, variant, feeds[name])
-            row["size_mb"] = file.stat().st_size / 1e6
-            with_it = replaced(bundle, {name: file}, work / "bundle")
-            row["score"] = score_role(ROLES[name], with_it, val, clips)
-            inputs = _stored_feed(feeds[name], work / f"{name}.npz")
-            row |= _speeds("graph", file, inputs, rounds)
-            files[name, variant] = file
-        except (ModelError, RuntimeError, ValueError) as error:
-            row["error"] = str(error).splitlines()[0][:200]
-        rows.append(row)
+    rows = [bench.graph(*job) for job in track(jobs, description="graphs", console=console)]
     if whole:
-        pictures = work / "frames.npy"
-        np.save(pictures, clips[0].rgb_thw3)
-        for variant in track(chosen, description="sets", console=Console(stderr=True)):
-            made = {n: f for (n, v), f in files.items() if v == variant}
-            folder = work / "sets" / variant.replace(" ", "_")
-            rows.append(_whole(bundle, made, variant, folder, pictures, val, clips, rounds))
+        rows += [bench.whole(v) for v in track(chosen, description="sets", console=console)]
     if language:
         rows += _language(models, bundle, val, work)
     where = f"{models} set, TwinBench val, cell tier, {len(val)} worlds"
-    counts = {name: len(fed) for name, fed in feeds.items()}
-    figures: dict[str, Any] = {"rows": rows, "calibration_inputs": counts}
     kinds = {name: shipped_as(bundle.path(name)) for name in ROLES}
-    figures["shipped_as"] = kinds
+    figures = {
+        "rows": rows,
+        "calibration_inputs": {name: len(fed) for name, fed in feeds.items()},
+        "shipped_as": kinds,
+    }
     return Precision([_table(rows, where, kinds)], figures, bundle_identities(bundle))
 
 
-def _whole(
-    bundle: Bundle,
-    made: dict[str, Path],
-    variant: Variant,
-    folder: Path,
-    pictures: Path,
-    val: Sequence[RenderedWorld],
-    clips: Sequence[RenderedWorld],
-    rounds: int,
-) -> dict[str, Any]:
-    """All graphs at once: every figure, and the perceiver's milliseconds per frame."""
-    both = replaced(bundle, made, folder)
-    scores = {role: score_role(role, both, val, clips) for role in FIGURES}
-    return {
-        "graph": WHOLE,
-        "variant": variant,
-        "figure": "mean of the four",
-        "score": float(np.mean(list(scores.values()))),
-        "scores": scores,
-        "size_mb": sum(both.path(name).stat().st_size for name in ROLES) / 1e6,
-        **_speeds("set", both.directory, pictures, rounds),
-    }
+class _Bench:
+    """What every row is measured on; remembers the variants that could be made and run."""
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        val: Sequence[RenderedWorld],
+        clips: Sequence[RenderedWorld],
+        feeds: dict[str, Feeds],
+        work: Path,
+        rounds: int,
+    ) -> None:
+        self.bundle, self.val, self.clips, self.feeds = bundle, val, clips, feeds
+        self.work, self.rounds = work, rounds
+        self.files: dict[tuple[str, Variant], Path] = {}
+
+    def graph(self, name: str, variant: Variant) -> dict[str, Any]:
+        """One graph replaced, the others as shipped; a failure is told in the row."""
+        file = self.work / variant.replace(" ", "_") / name
+        role = ROLES[name]
+        row: dict[str, Any] = {"graph": name, "variant": variant, "figure": FIGURES[role]}
+        try:
+            make_variant(self.bundle.path(name), file, variant, self.feeds[name])
+            row["size_mb"] = file.stat().st_size / 1e6
+            with_it = replaced(self.bundle, {name: file}, self.work / "bundle")
+            row["score"] = score_role(role, with_it, self.val, self.clips)
+            inputs = _stored_feed(self.feeds[name], self.work / f"{name}.npz")
+            row |= _speeds("graph", file, inputs, self.rounds)
+            self.files[name, variant] = file
+        except (ModelError, RuntimeError, ValueError) as error:
+            row["error"] = str(error).splitlines()[0][:200]
+        return row
+
+    def whole(self, variant: Variant) -> dict[str, Any]:
+        """All graphs at once: every figure, and the perceiver's milliseconds per frame."""
+        pictures = self.work / "frames.npy"
+        np.save(pictures, self.clips[0].rgb_thw3)
+        made = {name: file for (name, v), file in self.files.items() if v == variant}
+        both = replaced(self.bundle, made, self.work / "sets" / variant.replace(" ", "_"))
+        scores = {role: score_role(role, both, self.val, self.clips) for role in FIGURES}
+        return {
+            "graph": WHOLE,
+            "variant": variant,
+            "figure": "mean of the four",
+            "score": float(np.mean(list(scores.values()))),
+            "scores": scores,
+            "replaced": sorted(made),
+            "size_mb": sum(both.path(name).stat().st_size for name in ROLES) / 1e6,
+            **_speeds("set", both.directory, pictures, self.rounds),
+        }
 
 
 def _language(
@@ -251,7 +263,7 @@ class _Recording(Bundle):
         self.feeds: dict[str, list[dict[str, NDArray[Any]]]] = {name: [] for name in ROLES}
 
     def engine(self, filename: str) -> Engine:
-        return _Recorder(super().engine(filename), self.feeds[filename])
+        return _Recorder(super().engine(filename), self.feeds.setdefault(filename, []))
 
 
 def record(bundle: Bundle, worlds: Iterable[RenderedWorld]) -> dict[str, Feeds]:
