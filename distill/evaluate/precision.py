@@ -99,7 +99,8 @@ def evaluate_precision(
     ``language`` the language model.
 
     ``worlds`` are TwinBench's first validation worlds (four pictures each), ``memory_worlds``
-    as many for the memory graphs. Variants are kept under ``work``.
+    as many for the memory graphs. Variants are kept under ``work``, and every row as soon as it
+    is measured, in ``rows.json``.
 
     Raises:
         InputError: if a graph or variant is unknown, or a number is not positive.
@@ -122,11 +123,16 @@ def evaluate_precision(
     bench = _Bench(bundle, val, clips, feeds, work, rounds)
     console = Console(stderr=True)
     jobs = [(name, variant) for name in names for variant in chosen]
-    rows = [bench.graph(*job) for job in track(jobs, description="graphs", console=console)]
-    if whole:
-        rows += [bench.whole(v) for v in track(chosen, description="sets", console=console)]
+    rows: list[dict[str, Any]] = []
+    for name, variant in track(jobs, description="graphs", console=console):
+        rows.append(bench.graph(name, variant))
+        _note(rows, work)
+    for variant in track(chosen if whole else (), description="sets", console=console):
+        rows.append(bench.whole(variant))
+        _note(rows, work)
     if language:
         rows += _language(models, bundle, val, work)
+        _note(rows, work)
     where = f"{models} set, TwinBench val, cell tier, {len(val)} worlds"
     kinds = {name: shipped_as(bundle.path(name)) for name in ROLES}
     figures = {
@@ -187,6 +193,10 @@ class _Bench:
             "size_mb": sum(both.path(name).stat().st_size for name in ROLES) / 1e6,
             **_speeds("set", both.directory, pictures, self.rounds),
         }
+
+
+def _note(rows: Sequence[dict[str, Any]], work: Path) -> None:
+    (work / "rows.json").write_text(json.dumps(rows, indent=1) + "\n")
 
 
 def _language(

@@ -58,7 +58,7 @@ def reasoner_rows(
                     right = [ids is not None and set(ids) == true for ids, true in pairs]
                     row |= {"score": sum(right) / max(1, len(right)), "questions": len(right)}
                     row |= {key: found[key] for key in ("peak_mb", "before_mb")}
-        except (ModelError, ModuleNotFoundError) as error:
+        except (ModelError, ImportError) as error:
             row["error"] = str(error).splitlines()[0][:200]
         rows.append(row)
     return rows

@@ -215,6 +215,7 @@ def test_one_graph_end_to_end(tmp_path: Path) -> None:
         cache=tmp_path / "worlds",
     )
     rows = {row["variant"]: row for row in found.figures["rows"]}
+    assert json.loads((tmp_path / "work" / "rows.json").read_text()) == found.figures["rows"]
     assert rows["float32"]["score"] == rows["float16 weights"]["score"] > 0.3
     assert abs(rows["int8"]["score"] - rows["float32"]["score"]) < 0.2
     assert rows["int8"]["size_mb"] < rows["float16 weights"]["size_mb"] < rows["float32"]["size_mb"]
