@@ -121,10 +121,10 @@ Regenerate: `edgetwin eval twinbench --split val`, and for weights that are not 
 
 Phrasings are written by hand and split by a hash of their text; validation and test ones are
 never trained on. The wider language (lines with alternatives, `distill/sim/questions/wider.py`)
-serves training only: what it yields is thrown away where it shares {wider.LIKENESS:.0%}
-of its words with a held-out phrasing. Words are exchanged for others of the same meaning, invented words
-stand where nothing hangs on them, and some questions have slips of the finger, dropped articles,
-contractions and stray case (`slips.py`).
+serves training only: what it yields is thrown away where shared words are {wider.LIKENESS:.0%} or
+more of all words of it and a held-out phrasing together. Words are exchanged for others of the
+same meaning, invented words stand where nothing hangs on them, and some questions have slips of
+the finger, dropped articles, contractions and stray case (`slips.py`).
 
 | slots | number | train | val | test | wider, train only |
 |---|---:|---:|---:|---:|---:|
@@ -150,9 +150,9 @@ def _training(training: Training | None) -> str:
     return f"""
 ## Training
 
-{training.questions_seen:,} questions in {training.steps:,} steps and {training.minutes:.0f}
-minutes of a shared CPU core; {training.questions:,} questions on {training.twins:,} simulated
-twins lie in the folder of the last part of the run. Settings: {settings}.
+{training.questions_seen:,} questions in {training.steps:,} steps and {training.minutes:.0f} minutes
+of a shared CPU core; {training.questions:,} questions on {training.twins:,} simulated twins lie in
+the folder of the last part of the run. Settings: {settings}.
 """
 
 

@@ -48,7 +48,7 @@ def test_the_card_tells_data_language_noise_and_figures(tmp_path: Path) -> None:
     for part in (
         "4.5M parameters",
         "| level 1 | 0.9 |",
-        "1,200 questions in 50 steps and 10\nminutes",
+        "1,200 questions in 50 steps and 10 minutes",
         "2 questions on 1 simulated",
         "muon_lr 0.02",
         "| events | 24 | 299 | 40 | 34 |",
