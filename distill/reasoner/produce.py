@@ -35,7 +35,8 @@ _VAL_SEED = 1_000_000
 _SPARE_SEEDS = 500_000
 _BUSY_SHARE = 0.6
 _WILD_SHARE, _NOISY_SHARE, _STILL_SHARE, _PART_SHARE = 0.25, 1 / 2, 1 / 6, 1 / 4
-LEVELS = (1, 2, 3, 3, 3, 4, 4, 4)  # long programs hold the parts of the short ones
+LEVELS = (1, 1, 2, 2, 3, 3, 4, 4)
+PLAIN = 4  # of a twin's questions; with long ones only, "what is left of the mug?" is forgotten
 
 
 def training_window(seed: int) -> TwinWindow:
@@ -62,7 +63,8 @@ def example(seed: int, count: int = PER_TWIN) -> Example | None:
     window = training_window(seed)
     if len(window.ids()) < 2:
         return None
-    asked = questions(window, random.Random(f"questions {seed}"), count, levels=LEVELS)
+    rng = random.Random(f"questions {seed}")
+    asked = questions(window, rng, count, levels=LEVELS, plain=PLAIN)
     items = tuple(as_record(question) for question in asked)
     return Example(seed, describe(window), items) if items else None
 

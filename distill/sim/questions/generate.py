@@ -16,13 +16,16 @@ from .evaluate import Bench
 from .families import Split, held_out_skeleton
 from .language import Form, render
 from .programs import (
+    ANY,
     PICKS,
+    SIDES,
     Category,
     Node,
     Plan,
     category_of,
     compile_plan,
     level_of,
+    noun,
     skeleton_of,
     walk,
 )
@@ -126,6 +129,21 @@ class Maker:
             return self._question(node, unseen)
         return None if common is None else self._question(common, unseen)
 
+    def plain(self) -> Question | None:
+        """A relation to one named thing, asked of everything: what is left of the blue mug?"""
+        rng = self.rng
+        for _ in range(_TRIES if self.scene.nouns else 0):
+            anchor = noun(rng.choice(self.scene.nouns))
+            if self.scene.colours and rng.random() < 0.6:
+                anchor = Node("attribute", anchor, value=rng.choice(self.scene.colours))
+            node = Node(rng.choice(_PLAIN), ANY, anchor)
+            reserved = held_out_skeleton(skeleton_of(node), level_of(node))
+            if node in self._asked or reserved != "train" or self._size(anchor) != 1:
+                continue
+            if self._size(node) <= _MOST_IDS and self.bench.is_well_posed(node):
+                return self._question(node, False)
+        return None
+
     def _is_welcome(self, node: Node) -> bool:
         """Whether training takes a program at once: rare tools always, common ones at times."""
         tools = {part.op for part in walk(node)}
@@ -201,6 +219,7 @@ class Maker:
         )
 
 
+_PLAIN = (*SIDES, "inside", "on", "nearest", "farthest")
 _STATES = ("moved", "still", "appeared", "disappeared", "not")
 
 
@@ -230,17 +249,20 @@ def questions(
     split: Split = "train",
     levels: Sequence[int] = (1, 2, 3, 4),
     vocabulary: Sequence[str] = (),
+    plain: int = 0,
 ) -> list[Question]:
     """Up to ``n`` questions on one window, balanced over category and level in random order.
 
     Still windows get no temporal questions. In val and test about half of the wordings are
     unseen. ``vocabulary`` are the nouns that absent things are drawn from (default: all 24).
-    Fewer than ``n`` come back where the window does not afford more.
+    The first ``plain`` ask for a relation to one named thing, as people do most. Fewer than ``n``
+    come back where the window does not afford more.
     """
     maker = Maker(window, rng, split, vocabulary)
     kinds = CATEGORIES[:2] if maker.scene.still else CATEGORIES
     cells = [(category, level) for category in kinds for level in levels]
-    made: list[Question] = []
+    simple = (maker.plain() for _ in range(min(plain, n)))
+    made = [question for question in simple if question is not None]
     left: list[tuple[Category, int]] = []
     for _ in range(3 * n):
         if len(made) == n:

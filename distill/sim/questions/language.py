@@ -55,6 +55,10 @@ def _short(speaker: Speaker, node: Node) -> str:
     versus = _versus(speaker, node)
     if versus is not None:
         return versus
+    if phraser.split == "train" and node.sub is not None and node.sub.op == "any":
+        plain = _plain(speaker, node)
+        if plain is not None:
+            return plain
     draw = rng.random()
     if node.op == "find" and node.is_use and draw < 0.3:
         return speaker.ask(node.value) + "?"
@@ -70,6 +74,30 @@ def _short(speaker: Speaker, node: Node) -> str:
     if draw > 0.9:
         return speaker.the(node) if rng.random() < 0.5 else speaker.the(node).removeprefix("the ")
     return _request(speaker, node)
+
+
+def _plain(speaker: Speaker, node: Node) -> str | None:
+    """ "What is left of the bowl?", "Show me everything behind the lamp": in half of the cases.
+
+    What people ask first, and what a model forgets that mostly sees long questions.
+    """
+    rng = speaker.rng
+    draw = rng.random()
+    if draw < 0.3:
+        predicate = speaker.predicate(node, False)
+        if predicate is None:
+            return None
+        what = "what's" if predicate.startswith("is ") and rng.random() < 0.3 else "what"
+        return f"{what} {predicate.removeprefix('is ') if what != 'what' else predicate}?"
+    if draw < 0.5 and node.op not in PICKS:
+        head, _, rest = speaker.bare(node, False).partition(" ")
+        if head and rest and "that are" not in rest:
+            word = rng.choice(("everything", "anything", "all", "whatever is", "something"))
+            rest = rest.removeprefix("that is ") if word.endswith(" is") else rest
+            if not (word.endswith(" is") and rest.startswith("that ")):
+                some = f"{word} {rest}"
+                return fill(agree(speaker.phraser.must("open"), True), np=some)
+    return None
 
 
 def _request(speaker: Speaker, node: Node) -> str:
