@@ -143,3 +143,39 @@ def test_rationale_of_a_complex_anchor_follows_the_plan() -> None:
     node = Node("extreme", Node("left_of", noun("mug"), anchor), value="closest")
     assert rationale(node) == "Mug. Bowl. White. Left of that. Closest."
     assert Evaluator(small_window()).ids(node) == [1]
+
+
+def test_plain_questions_come_first_and_ask_everything_about_one_thing() -> None:
+    relations = [
+        "left_of",
+        "right_of",
+        "above",
+        "below",
+        "in_front_of",
+        "behind",
+        "inside",
+        "on",
+        "nearest",
+        "farthest",
+    ]
+    texts = []
+    for seed in range(12):
+        window = true_window(World(seed), render=False)
+        asked = questions(window, random.Random(seed), 8, plain=4)
+        assert len(asked) == 8
+        for question in asked[:4]:
+            *anchor, last = question.plan
+            assert last["tool"] in relations
+            assert "ids" not in last
+            assert [step["tool"] for step in anchor] in (["find"], ["find", "attribute"])
+            assert len(run_plan(anchor, window)[-1].value) == 1
+        texts += [question.text for question in asked[:4]]
+    bare = [t for t in texts if t.lower().startswith(("what is ", "what's "))]
+    assert len(bare) >= 4
+
+
+def test_nobody_is_taught_that_what_is_left_of_it_means_it() -> None:
+    from edgetwin.distill.sim.questions import wider
+
+    for line in wider.lines("open"):
+        assert not (("what is" in line or "what's" in line) and " of" in line), line
