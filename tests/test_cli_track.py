@@ -38,13 +38,13 @@ def test_track_writes_everything_and_prints_where(tmp_path: Path) -> None:
 @embedded
 def test_track_words_choose_what_is_looked_for(tmp_path: Path) -> None:
     out = tmp_path / "o"
-    words = "teapot, yellow plate, zebra"
+    words = "teapot, purple plate, zebra"
     got = edgetwin("track", CLIP, "-o", out, "--words", words, "--max-frames", 6, "--json",
                    "--no-overlay")  # fmt: skip
     assert got.returncode == 0, got.stderr
     told = json.loads(got.stdout)
     assert told == json.loads((out / "tracks.json").read_text())
-    assert told["words"] == ["teapot", "yellow plate", "zebra"]
+    assert told["words"] == ["teapot", "purple plate", "zebra"]
     assert {t["label"] for t in told["tracks"]} == {"teapot", "plate"}
     assert got.stderr.count("warning: ") == 1
     assert "does not know: zebra" in got.stderr

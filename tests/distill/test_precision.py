@@ -188,7 +188,7 @@ def test_the_language_model_answers_in_its_own_process(tmp_path: Path) -> None:
     )
     pan = mug.model_copy(update={"id": 5, "semantic_label": "pan", "centroid": (90, 90)})
     frame = FrameTwin(index=0, timestamp_s=0, width=256, height=256, objects={3: mug, 5: pan})
-    question = as_question("Which object is a mug?", (3,))
+    question = as_question("Find the mug.", (3,))
     tasks = write_tasks([(TwinWindow([frame]), [question])], ("mug", "pan"), tmp_path / "t.json")
     command = [sys.executable, "-m", "edgetwin.distill.evaluate.precision_reasoner"]
     command += [str(load_reasoner().path), str(tasks)]
