@@ -9,6 +9,8 @@ Not covered: live cameras, which drop frames rather than wait.
 from __future__ import annotations
 
 import shutil
+import signal
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterator
@@ -113,12 +115,29 @@ def twin_files(folder: Path, store: TwinStore) -> Iterator[Callable[[FrameTwin],
     with jsonl, closing(MasksJsonSink(folder / "masks.json")) as masks:
 
         def write(twin: FrameTwin) -> None:
-            store.append(twin)
-            jsonl.write(twin)
-            masks.write(twin)
+            with _whole():
+                store.append(twin)
+                jsonl.write(twin)
+                masks.write(twin)
 
         yield write
         store.flush()
+
+
+@contextmanager
+def _whole() -> Iterator[None]:
+    """Put Ctrl-C off until the block is done, so that a frame is in every file or in none."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # only the main thread is interrupted
+        return
+    asked: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, _frame: asked.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before or signal.default_int_handler)
+    if asked:
+        signal.raise_signal(signal.SIGINT)
 
 
 def clear_results(out: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
@@ -13,7 +14,7 @@ import numpy as np
 import pytest
 
 from edgetwin.deploy.models import Perception
-from edgetwin.deploy.perceive import Tally, perceived
+from edgetwin.deploy.perceive import Tally, perceived, twin_files
 from edgetwin.deploy.run import run
 from edgetwin.deploy.stream.source import open_source
 from edgetwin.deploy.track import Tracks, parse_words, track
@@ -255,3 +256,25 @@ def test_words_are_parsed_and_bounded() -> None:
     for bad in ("", " , ", ",".join(f"w{n}" for n in range(65)), "x" * 65):
         with pytest.raises(InputError):
             parse_words(bad)
+
+
+def test_an_interrupted_frame_is_in_every_file_or_in_none(tmp_path: Path) -> None:
+    class Interrupted(TwinStore):
+        def append(self, twin: FrameTwin) -> None:
+            super().append(twin)
+            if twin.index == 1:
+                signal.raise_signal(signal.SIGINT)
+
+    def write_three() -> None:
+        with (
+            Interrupted(tmp_path / "twin.sqlite") as store,
+            twin_files(tmp_path, store) as write,
+        ):
+            for k in range(3):
+                write(FrameTwin(index=k, timestamp_s=k / 10, width=8, height=8, objects={}))
+
+    with pytest.raises(KeyboardInterrupt):
+        write_three()
+    assert len(list(read_frames(tmp_path / "twin.jsonl"))) == 2
+    assert len(json.loads((tmp_path / "masks.json").read_text())["frames"]) == 2
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
