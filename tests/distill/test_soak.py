@@ -186,8 +186,8 @@ def test_a_leak_is_seen(
     visible = Tracker.reported
 
     def leaking(self: Tracker) -> object:
-        leaked.append(mmap.mmap(-1, 1 << 21))
-        leaked[-1].write(b"1" * (1 << 21))
+        leaked.append(mmap.mmap(-1, 1 << 23))
+        leaked[-1].write(b"1" * (1 << 23))
         return visible(self)
 
     monkeypatch.setattr(Tracker, "reported", leaking)
