@@ -4,10 +4,13 @@
 
     <reason>…</reason><plan>[…]</plan>   pause   <results>[…]</results><answer>$2</answer>
     <reason>…</reason><answer>[3,7]</answer>
+    <reason>…</reason><describe>the mug by the lamp</describe><answer>[3]</answer>
+    <reason>…</reason><answer>[3]</answer><explain>…</explain>
 
-The model writes ``reason``, ``plan`` and ``answer``; the environment writes ``results``. A
-plan is a JSON list of tool calls, an answer is ``$k`` (the ids of step k), a list of ids or
-``none``. :func:`parse` is strict; with ``tolerant=True`` it repairs what backends without a
+The model writes ``reason``, ``describe`` (DR2Seg's self-contained description, optional),
+``plan``, ``answer`` and ``explain`` (WISE's detailed explanation after the answer, optional and
+never waited for); the environment writes ``results``. A plan is a JSON list of tool calls, an
+answer is ``$k`` (the ids of step k), a list of ids or ``none``. :func:`parse` is strict; with ``tolerant=True`` it repairs what backends without a
 grammar get wrong (unclosed tags, code fences, spaces, single quotes) and says so.
 
 Not covered: nested tags, and tags inside a rationale, are errors in both modes.
@@ -19,7 +22,7 @@ import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from ..twin.errors import ProtocolError
 from ..twin.tools.base import MAX_STEPS, parse_reference, show
@@ -43,19 +46,21 @@ __all__ = [
     "tagged",
 ]
 
-Tag = Literal["reason", "plan", "results", "answer"]
-_NAMES: tuple[Tag, ...] = ("reason", "plan", "results", "answer")
+Tag = Literal["reason", "plan", "results", "answer", "describe", "explain"]
+_NAMES: tuple[Tag, ...] = get_args(Tag)
 TAGS: tuple[str, ...] = tuple(t for name in _NAMES for t in (f"<{name}>", f"</{name}>"))
 EOS = "<|endoftext|>"
 # What may follow what; None is the beginning, "end" the end of the text.
 _NEXT: dict[str | None, tuple[str, ...]] = {
-    None: ("reason", "plan", "answer"),
-    "reason": ("plan", "answer"),
+    None: ("reason", "describe", "plan", "answer"),
+    "reason": ("describe", "plan", "answer"),
+    "describe": ("plan", "answer"),
     "plan": ("results",),
-    "results": ("reason", "plan", "answer"),
-    "answer": ("end",),
+    "results": ("reason", "describe", "plan", "answer"),
+    "answer": ("explain", "end"),
+    "explain": ("end",),
 }
-_TAG = re.compile(r"<(/?)(reason|plan|results|answer)>")
+_TAG = re.compile(rf"<(/?)({'|'.join(_NAMES)})>")
 _FENCE = re.compile(r"^```\w*\s*|\s*```$")
 
 
@@ -90,12 +95,16 @@ class Round:
 
 @dataclass(frozen=True, slots=True)
 class Transcript:
-    """A parsed transcript; ``repairs`` lists what tolerant parsing had to mend."""
+    """A parsed transcript; ``repairs`` lists what tolerant parsing had to mend.
+
+    ``description`` is the last ``describe`` block; an ``explain`` block is read and dropped.
+    """
 
     rationale: str = ""
     rounds: tuple[Round, ...] = ()
     answer: AnswerBody | None = None
     repairs: tuple[str, ...] = field(default=())
+    description: str = ""
 
     @property
     def paused(self) -> bool:
@@ -185,7 +194,7 @@ def check_order(found: Sequence[Block], complete: bool = True) -> None:
                 f"got <{block.tag}>"
             )
         last = block.tag
-    if complete and last != "answer":
+    if complete and last not in ("answer", "explain"):
         came = f"<{last}>" if last else "nothing"
         raise ProtocolError(f"expected the transcript to end with <answer>, got {came} last")
 
@@ -257,17 +266,19 @@ def parse(text: str, tolerant: bool = False, complete: bool = True) -> Transcrip
     repairs: list[str] | None = [] if tolerant else None
     found = blocks(text, repairs)
     check_order(found, complete=complete)
-    rationale, rounds, answer = "", list[Round](), None
+    rationale, description, rounds, answer = "", "", list[Round](), None
     for block in found:
         if block.tag == "reason":
             rationale = f"{rationale} {block.body}".strip()
+        elif block.tag == "describe":
+            description = block.body.strip()
         elif block.tag == "plan":
             rounds.append(Round(parse_plan(block.body, repairs)))
         elif block.tag == "results":
             rounds[-1] = Round(rounds[-1].plan, block.body)
-        else:
+        elif block.tag == "answer":
             answer = parse_answer(block.body, repairs)
-    return Transcript(rationale, tuple(rounds), answer, tuple(repairs or ()))
+    return Transcript(rationale, tuple(rounds), answer, tuple(repairs or ()), description)
 
 
 def resolve(answer: AnswerBody, results: Sequence[StepResult], known: Sequence[int]) -> list[int]:

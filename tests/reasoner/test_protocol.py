@@ -166,3 +166,15 @@ def test_resolve() -> None:
         resolve(AnswerBody(reference=2), results, [1, 2])
     with pytest.raises(ProtocolError, match="got 9"):
         resolve(AnswerBody(ids=(9,)), results, [1, 2])
+
+
+def test_description_and_explanation() -> None:
+    text = "<reason>x</reason><describe>the red mug</describe>"
+    paused = parse(f"{text}<plan>{PLAN}</plan>", complete=False)
+    assert (paused.rationale, paused.description) == ("x", "the red mug")
+    whole = parse(f"{text}<answer>[3]</answer><explain>as it is red</explain>{EOS}")
+    assert (whole.answer, whole.description) == (AnswerBody(ids=(3,)), "the red mug")
+    with pytest.raises(ProtocolError, match="after <describe>"):
+        parse("<describe>x</describe><reason>x</reason><answer>none</answer>")
+    with pytest.raises(ProtocolError, match="the end after <explain>"):
+        parse("<answer>none</answer><explain>x</explain><answer>none</answer>")
