@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -17,6 +18,9 @@ from ..deploy.console import (
     progress,
 )
 from .cards.commands import register as register_cards
+
+if TYPE_CHECKING:
+    from .evaluate.report import Table
 
 __all__ = ["distill_app", "eval_app"]
 
@@ -113,12 +117,7 @@ def eval_twinbench(
         "weights": found.weights,
         "figures": found.figures,
     }
-    if as_json:
-        print_json(tables_of.document(found.tables, **context))
-    else:
-        tables_of.show(found.tables)
-    if out is not None:
-        tables_of.write_json(found.tables, out, **context)
+    _give(found.tables, context, out, as_json)
     if write_readme is not None:
         text = "\n\n".join(table.markdown() for table in found.short)
         tables_of.replace_section(write_readme, "twinbench", text)
@@ -144,7 +143,6 @@ def eval_precision(
 ) -> None:
     """Make float16 and int8 variants of every graph: accuracy, size, ms and memory of each."""
     with needs_extra("export"), needs_extra("sim"):
-        from .evaluate import report as tables_of
         from .evaluate.precision import evaluate_precision
 
         found = evaluate_precision(
@@ -158,12 +156,7 @@ def eval_precision(
             work=work,
         )
     context = {"models": models, "weights": found.weights, "figures": found.figures}
-    if as_json:
-        print_json(tables_of.document(found.tables, **context))
-    else:
-        tables_of.show(found.tables)
-    if out is not None:
-        tables_of.write_json(found.tables, out, **context)
+    _give(found.tables, context, out, as_json)
 
 
 @eval_app.command("soak")
@@ -298,3 +291,17 @@ def eval_speed(
     tables_of.show(tables)
     if out is not None:
         tables_of.write_json(tables, out, segmenter=segmenter, device=device, reduced=not full)
+
+
+def _give(
+    tables: Sequence[Table], context: dict[str, Any], out: Path | None, as_json: bool
+) -> None:
+    """Show tables or print them as JSON, and write them to a file if there is one."""
+    from .evaluate import report as tables_of
+
+    if as_json:
+        print_json(tables_of.document(tables, **context))
+    else:
+        tables_of.show(tables)
+    if out is not None:
+        tables_of.write_json(tables, out, **context)

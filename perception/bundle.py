@@ -18,10 +18,8 @@ noticed.
 from __future__ import annotations
 
 import fcntl
-import hashlib
 import json
 import os
-import tempfile
 from collections.abc import Iterable, Mapping
 from importlib.util import find_spec
 from pathlib import Path
@@ -30,6 +28,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ..twin.errors import ModelError
+from ..twin.files import replace, sha256_of
 from .engines import Engine, open_engine
 from .hub import HUB_SETS, ROLES
 
@@ -43,7 +42,6 @@ __all__ = [
     "embedded_dir",
     "load_bundle",
     "models_home",
-    "sha256_of",
     "write_network_entry",
     "write_statistics",
 ]
@@ -296,12 +294,6 @@ def write_statistics(weights_dir: str | Path, statistics: FrameStatistics) -> No
     _change_manifest(Path(weights_dir), "embedded", change)
 
 
-def sha256_of(file: Path) -> str:
-    """Return the hex SHA-256 of a file."""
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
 def _find(name_or_path: str | Path) -> Path | None:
     """Return the folder of an exported set; None for a named set that was not exported."""
     if name_or_path == "embedded":
@@ -398,20 +390,6 @@ def _change_manifest(directory: Path, set_name: str, change: Any) -> None:
             Manifest.model_validate(manifest)
         except ValidationError as error:
             raise ModelError(f"expected a valid manifest entry, got: {error}") from error
-        _replace(file, json.dumps(manifest, indent=1, sort_keys=True) + "\n")
+        replace(file, (json.dumps(manifest, indent=1, sort_keys=True) + "\n").encode())
     finally:
         os.close(lock)
-
-
-def _replace(file: Path, text: str) -> None:
-    handle, temporary = tempfile.mkstemp(dir=file.parent, prefix=".manifest-", text=True)
-    try:
-        with os.fdopen(handle, "w") as stream:
-            stream.write(text)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, file)
-    except BaseException:
-        os.unlink(temporary)
-        raise

@@ -15,11 +15,12 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ...perception.bundle import embedded_dir, load_bundle, sha256_of
+from ...perception.bundle import embedded_dir, load_bundle
 from ...reasoner.bundle import EMBEDDED
 from ...reasoner.models.ort_genai import OrtGenAiModel
 from ...reasoner.rollout import Reasoner
 from ...twin.errors import InputError
+from ...twin.files import sha256_of
 from ..evaluate.reasoner import reasoner_tables
 from ..sim.shards import Shards, open_images, render_images
 from .album import Album

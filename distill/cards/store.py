@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ...twin.errors import InputError, OutputError
+from ...twin.files import replace
 from ..evaluate.report import Table
 from .curves import compact, read_curve
 
@@ -52,9 +53,7 @@ class Store:
     def _write(self, path: Path, text: str) -> None:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            beside = path.with_name(f".{path.name}.new")
-            beside.write_text(text, encoding="utf-8")
-            beside.replace(path)
+            replace(path, text.encode())
         except OSError as error:
             raise OutputError(f"cannot write {path}: {error}; choose another folder") from error
 

@@ -25,7 +25,7 @@ from rich.console import Console
 from rich.progress import track
 
 from ...deploy.models import bundle_identities
-from ...perception.bundle import Bundle, Manifest, load_bundle, sha256_of
+from ...perception.bundle import Bundle, Manifest, load_bundle
 from ...perception.depth import DepthEstimator
 from ...perception.detector import Detector
 from ...perception.engines import Engine, Port
@@ -33,6 +33,7 @@ from ...perception.segmenter import Segmenter
 from ...reasoner.bundle import load_bundle as load_reasoner
 from ...twin import mask as rle
 from ...twin.errors import InputError, ModelError
+from ...twin.files import sha256_of
 from ...twin.schema import ObjectTwin
 from ..metrics import intersection_over_union
 from ..sim.questions import Question

@@ -9,9 +9,8 @@ Not covered: relative (scale-free) training, and camera intrinsics other than th
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -179,26 +178,14 @@ def train(
         ModelError: if ``work_dir`` holds a checkpoint of another network, or ``detector`` is
             of another size.
     """
-    work = Path(work_dir)
-    work.mkdir(parents=True, exist_ok=True)
-    recipe = recipe or DepthRecipe(seed=seed)
-    torch.set_num_threads(1)
-    setup = DepthSetup(recipe, device, detector)
-    (work / "recipe.json").write_text(json.dumps(asdict(recipe)), encoding="utf-8")
     return fit(
         "depth",
-        setup,
-        open_images or _open_shards,
-        (Path(data_dir), Path(val_dir), work),
+        DepthSetup(recipe or DepthRecipe(seed=seed), device, detector),
+        Path(data_dir),
+        Path(val_dir),
+        Path(work_dir),
         minutes,
-        batch=recipe.batch,
-        warmup=recipe.warmup_visits,
+        opener=open_images,
         steps=steps,
         stop_after=stop_after,
     )
-
-
-def _open_shards(path: Path) -> DepthPictures:
-    from ..sim.shards import open_images
-
-    return open_images(path)

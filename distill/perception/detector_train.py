@@ -8,10 +8,9 @@ Not covered: several devices, and vocabularies that differ from the simulator's 
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -175,20 +174,14 @@ def train(
     Raises:
         ModelError: if ``work_dir`` holds a checkpoint of another network.
     """
-    work = Path(work_dir)
-    work.mkdir(parents=True, exist_ok=True)
-    recipe = recipe or DetectorRecipe(seed=seed)
-    torch.set_num_threads(1)
-    setup = Setup(recipe, device)
-    (work / "recipe.json").write_text(json.dumps(asdict(recipe)), encoding="utf-8")
     return fit(
         "detector",
-        setup,
-        open_images or _open_shards,
-        (Path(data_dir), Path(val_dir), work),
+        Setup(recipe or DetectorRecipe(seed=seed), device),
+        Path(data_dir),
+        Path(val_dir),
+        Path(work_dir),
         minutes,
-        batch=recipe.batch,
-        warmup=recipe.warmup_visits,
+        opener=open_images,
         steps=steps,
         stop_after=stop_after,
     )
@@ -205,9 +198,3 @@ def _sample_patches(data: Pictures, seed: int, count: int = 20000) -> NDArray[np
         for y, x in rng.integers(0, image.shape[0] - 16, (count // 200, 2)).tolist():
             found.append(image[y : y + 16, x : x + 16].transpose(2, 0, 1).ravel())
     return np.stack(found).astype(np.float32)
-
-
-def _open_shards(path: Path) -> Pictures:
-    from ..sim.shards import open_images
-
-    return open_images(path)

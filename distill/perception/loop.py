@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import platform
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -24,8 +25,12 @@ SCORE_EVERY_S = 120.0
 
 
 class Trainee(Protocol):
-    """A network with what it takes to train it; built the same way at every start."""
+    """A network with what it takes to train it; built the same way at every start.
 
+    ``recipe`` is a dataclass with ``batch`` and ``warmup_visits``.
+    """
+
+    recipe: Any
     device: str
 
     @property
@@ -58,26 +63,29 @@ class Trainee(Protocol):
 def fit(
     name: str,
     trainee: Trainee,
-    opener: Callable[[Path], Any],
-    places: tuple[Path, Path, Path],
+    data_dir: Path,
+    val_dir: Path,
+    work: Path,
     minutes: float,
     *,
-    batch: int,
-    warmup: int,
+    opener: Callable[[Path], Any] | None = None,
     steps: int | None = None,
     stop_after: int | None = None,
 ) -> dict[str, float]:
-    """Train, or go on training, in ``places``: training data, validation data, work folder.
+    """Train, or go on training, in the folder ``work``; return the last scores and mean losses.
 
     ``minutes`` counts all starts of the run; ``steps`` replaces it where a run must be
-    reproducible, ``stop_after`` ends it early with a checkpoint. Returns the last scores and
-    mean losses.
+    reproducible, ``stop_after`` ends it early with a checkpoint. ``opener`` replaces the
+    reader of shards. The recipe is written beside the checkpoint.
 
     Raises:
         ModelError: if the work folder holds a checkpoint of another network.
     """
-    data, val, work = opener(places[0]), opener(places[1]), places[2]
-    file = work / "state.safetensors"
+    torch.set_num_threads(1)
+    opener = opener or _open_shards
+    data, val = opener(data_dir), opener(val_dir)
+    work.mkdir(parents=True, exist_ok=True)
+    file, recipe = work / "state.safetensors", trainee.recipe
     if file.exists():
         trainee.ready()
     else:
@@ -87,7 +95,9 @@ def fit(
     counters["machine"] = machine(trainee.device)
     if file.exists():
         counters |= load_state(file, trainee.module, average, trainee.optimisers)
-    budget = Budget(minutes, steps, warmup, seconds=float(counters["seconds"]))
+    # Only now: a run of another network keeps its own.
+    (work / "recipe.json").write_text(json.dumps(asdict(recipe)), encoding="utf-8")
+    budget = Budget(minutes, steps, recipe.warmup_visits, seconds=float(counters["seconds"]))
     curve = Curve(work / "curve.jsonl")
     bases = [group["lr"] for o in trainee.optimisers for group in o.param_groups]
     saved = scored = budget.tick()
@@ -110,7 +120,7 @@ def fit(
             losses = {k: 0.98 * losses.get(k, v) + 0.02 * v for k, v in parts.items()}
             average.update(trainee.module, counters["step"])
             counters["step"] += 1
-            counters["visits"] += batch
+            counters["visits"] += recipe.batch
             counters["seconds"] = budget.tick()
             bar.update(task, completed=budget.share(counters["step"]))
             if counters["seconds"] - saved > SAVE_EVERY_S:
@@ -118,7 +128,7 @@ def fit(
                 save_state(file, trainee.module, average, trainee.optimisers, counters)
             if counters["seconds"] - scored > SCORE_EVERY_S:
                 note(120)
-                data = opener(places[0])
+                data = opener(data_dir)
                 counters["images"] = len(data)
                 scored = budget.tick()
     save_state(file, trainee.module, average, trainee.optimisers, counters)
@@ -134,3 +144,9 @@ def machine(device: str) -> str:
     if device.startswith("cuda"):
         return torch.cuda.get_device_name()
     return f"one thread of an {platform.machine()} CPU"
+
+
+def _open_shards(path: Path) -> Any:
+    from ..sim.shards import open_images
+
+    return open_images(path)

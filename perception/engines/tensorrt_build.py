@@ -11,7 +11,6 @@ DLA cores, building on another machine than the plan is for.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import warnings
 from collections.abc import Mapping
@@ -19,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from ...twin.errors import MissingExtraError, ModelError
+from ...twin.files import sha256_of
 from .base import Port
 from .cuda import Cuda, Gpu
 from .profiles import Profile
@@ -65,7 +65,7 @@ def cached_plan(
     gpu = cuda.gpu
     cuda.close()
     profiles = profiles_of(onnx_ports(source)[0], most)
-    key = plan_key(_sha256(source), version, gpu, options, profiles)
+    key = plan_key(sha256_of(source), version, gpu, options, profiles)
     home = folder or plan_folder()
     plan = home / f"{source.stem}-{key[:16]}.engine"
     record = read_record(plan) if plan.is_file() else None
@@ -104,7 +104,7 @@ def build_plan(
     cuda.close()
     inputs, outputs = onnx_ports(source)
     profiles = profiles or profiles_of(inputs)
-    key = plan_key(_sha256(source), version, gpu, options, profiles)
+    key = plan_key(sha256_of(source), version, gpu, options, profiles)
     model = half_precision(source) if options.fp16 else source.read_bytes()
     data = _built(source, model, profiles, options, timing_cache)
     record = _record(key, source, version, gpu, options, inputs, outputs)
@@ -247,8 +247,3 @@ def _record(
         inputs={port.name: port.shape for port in inputs},
         outputs={port.name: port.shape for port in outputs},
     )
-
-
-def _sha256(file: Path) -> str:
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -29,7 +29,8 @@ from transformers import (
 from transformers.utils import logging
 
 from ...twin.errors import InputError, ModelError
-from ..bundle import Bundle, Manifest, NetworkEntry, Source, sha256_of, write_network_entry
+from ...twin.files import sha256_of
+from ..bundle import Bundle, Manifest, NetworkEntry, Source, write_network_entry
 from ..depth import DepthConfig, input_size
 from ..engines import DEVICES, Engine, Port
 from ..engines.torch_engine import TorchEngine

@@ -33,9 +33,10 @@ from edgetwin.distill.cards.questions import plan_text
 from edgetwin.distill.cards.store import Store, read_tables, table_of
 from edgetwin.distill.cards.worst import Case, Worst, crop_around
 from edgetwin.distill.evaluate.report import Table, write_json
-from edgetwin.perception.bundle import embedded_dir, load_bundle, sha256_of
+from edgetwin.perception.bundle import embedded_dir, load_bundle
 from edgetwin.reasoner.bundle import EMBEDDED
 from edgetwin.twin.errors import InputError, ModelError
+from edgetwin.twin.files import sha256_of
 
 from ..test_cli import embedded
 

@@ -333,11 +333,13 @@ class TestDetectorTraining:
 
     def test_another_network_s_checkpoint(self, tmp_path: Path) -> None:
         run_detector(tmp_path, 1)
+        recipe = (tmp_path / "recipe.json").read_bytes()
         with pytest.raises(ModelError, match="new work directory"):
             detector_train.train(
                 "t", "v", tmp_path, 0, steps=2, open_images=open_pictures,
                 recipe=DetectorRecipe(layers=1, width=64, batch=4),
             )  # fmt: skip
+        assert (tmp_path / "recipe.json").read_bytes() == recipe  # the refused start changed nothing
 
 
 class TestDepthData:

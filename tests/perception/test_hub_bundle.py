@@ -16,11 +16,12 @@ import numpy as np
 import pytest
 
 from edgetwin.perception import Detector, Perceiver
-from edgetwin.perception.bundle import Bundle, load_bundle, sha256_of
+from edgetwin.perception.bundle import Bundle, load_bundle
 from edgetwin.perception.depth import DepthEstimator
 from edgetwin.perception.hub import HUB_SETS, KNOWN
 from edgetwin.tests.perception import hub_checkpoints as tiny
 from edgetwin.twin.errors import InputError, ModelError
+from edgetwin.twin.files import sha256_of
 from edgetwin.twin.frame import Frame
 from edgetwin.twin.mask import decode, iou
 from edgetwin.twin.schema import FrameTwin

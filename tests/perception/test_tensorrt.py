@@ -313,7 +313,7 @@ def test_cuda_says_why_there_is_no_gpu(tmp_path: Path) -> None:
         pytest.skip("there is a GPU")
 
 
-SOURCES = ("perception/engines", "twin/errors.py")
+SOURCES = ("perception/engines", "twin/errors.py", "twin/files.py")
 CONFIG = """[mypy]
 strict = True
 [mypy-onnxruntime.*,onnx.*,torch.*]
