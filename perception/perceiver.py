@@ -274,7 +274,9 @@ class Perceiver:
         self._settler.settle(sensed, self.vocabulary)
         with self._timings.stage("write", view.spent_ms):
             tracks = self.tracker.reported()
-            twin = frame_twin(view.frame, tracks, self._hold, view.scale, self._fov_deg)
+            twin = frame_twin(
+                view.frame, tracks, self._hold, view.scale, self._fov_deg, self.vocabulary
+            )
         self._timings.add("total", sum(view.spent_ms))
         return twin
 

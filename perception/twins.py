@@ -153,10 +153,12 @@ def frame_twin(
     hold: DepthHold,
     scale: float,
     fov_deg: float | None,
+    vocabulary: Sequence[str] | None = None,
 ) -> FrameTwin:
     """Write the twin of one frame; ``scale`` is frame pixels per pixel of the tracker's world.
 
     Without intrinsics of its own the frame gets those of the bundle's field of view.
+    ``vocabulary`` is what is looked for, None where that is all that the detector knows.
     """
     height, width = frame.image_hw3.shape[:2]
     camera = frame.intrinsics
@@ -170,8 +172,15 @@ def frame_twin(
         width=width,
         height=height,
         intrinsics=camera,
+        vocabulary=None if vocabulary is None else _recordable(vocabulary),
         objects=objects,
     )
+
+
+def _recordable(words: Sequence[str]) -> tuple[str, ...]:
+    """Return words as a record takes them: each once, none empty, at most 64 characters."""
+    plain = (" ".join(w.encode(errors="replace").decode().split())[:64].strip() for w in words)
+    return tuple(dict.fromkeys(word for word in plain if word))
 
 
 def _object(

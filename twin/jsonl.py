@@ -3,6 +3,10 @@
 A file whose writer was killed ends in half a line; reading gives every whole frame and marks the
 reader as ``truncated``. Anything else that is wrong is an error with its line number.
 
+A stream's file is only ever appended to. Frames that refinement changed afterwards lie, whole and
+as they are at the end, in a file of their own beside it (``refined.jsonl``); :func:`overlaid`
+puts the two together. The store needs no such file: :meth:`~.store.TwinStore.amend` replaces.
+
 Not covered: compression, appending to an existing file.
 """
 
@@ -19,7 +23,14 @@ from pydantic import ValidationError
 from .errors import InputError, OutputError, SchemaError
 from .schema import FrameTwin
 
-__all__ = ["FrameReader", "FrameWriter", "frame_from_json", "read_frames", "write_frames"]
+__all__ = [
+    "FrameReader",
+    "FrameWriter",
+    "frame_from_json",
+    "overlaid",
+    "read_frames",
+    "write_frames",
+]
 
 _MAX_LINE_CHARS = 64 * 2**20  # a frame of 1000 objects is about 1 MB; a hostile line must end
 
@@ -151,6 +162,17 @@ def read_frames(path: Path) -> list[FrameTwin]:
         SchemaError: for a broken line that is not the cut-off last one.
     """
     return list(FrameReader(path))
+
+
+def overlaid(frames: Iterable[FrameTwin], refined: Iterable[FrameTwin]) -> Iterator[FrameTwin]:
+    """The frames of a stream, each replaced by its refined form where there is one.
+
+    Frames belong together by source, index and time; of two refined forms the later one counts.
+    ``refined`` is held in memory: it is at most a window.
+    """
+    newest = {(f.source_id, f.index, f.timestamp_s): f for f in refined}
+    for frame in frames:
+        yield newest.get((frame.source_id, frame.index, frame.timestamp_s), frame)
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

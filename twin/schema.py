@@ -5,9 +5,9 @@ have their origin at the top left corner of the frame, x right and y down; boxes
 ``(x0, y0, x1, y1)`` with exclusive right and bottom edges; camera coordinates are metres,
 x right, y down, z forward.
 
-Records are written in version 2. Version 1, which is the same without ``extent_m``, is read
-wherever records are read (window, store, JSON lines) and becomes version 2 with ``extent_m``
-None; any other version is refused.
+Records are written in version 3. Version 2 has neither ``vocabulary`` nor ``origin``, version 1
+no ``extent_m`` either; both are read wherever records are read (window, store, JSON lines) and
+become version 3 with those fields None. Any other version is refused.
 """
 
 from __future__ import annotations
@@ -26,15 +26,17 @@ __all__ = [
     "State",
 ]
 
-SCHEMA_VERSION: Final = 2
+SCHEMA_VERSION: Final = 3
 
 _MAX_ID = 2**31 - 1
 _MAX_COUNT = 2**53 - 1  # what JSON numbers and SQLite both carry exactly
 _MAX_SIDE = 65_536
+_MAX_WORDS = 4096  # no detector is asked for more; a record from outside must end
 
 State = Literal["visible", "occluded", "left"]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Word = Annotated[str, Field(min_length=1, max_length=64)]
 
 
 class _Record(BaseModel):
@@ -78,6 +80,9 @@ class ObjectTwin(_Record):
     ``centroid_m`` (x, y, z) is the mask's centroid at its median depth; ``extent_m`` (width,
     height, depth) the sides of the axis-aligned box, in camera axes, around what is seen of
     the object. Both are metres and None where depth is relative or the camera unknown.
+
+    ``origin`` is None for what the stream itself found, else the call that found or changed
+    the object, such as ``detect(lamp)``.
     """
 
     id: Annotated[int, Field(ge=1, le=_MAX_ID)]
@@ -96,6 +101,7 @@ class ObjectTwin(_Record):
     velocity: tuple[Finite, Finite] = (0.0, 0.0)
     first_seen: NonNegative
     last_seen: NonNegative
+    origin: Annotated[str, Field(min_length=1, max_length=128)] | None = None
 
     @model_validator(mode="after")
     def _check(self) -> ObjectTwin:
@@ -113,23 +119,25 @@ class FrameTwin(_Record):
     """Every known object at one moment; ``timestamp_s`` is seconds since the source began.
 
     ``velocity`` of an object is pixels per second; ``first_seen`` and ``last_seen`` are
-    seconds on the same clock as ``timestamp_s``.
+    seconds on the same clock as ``timestamp_s``. ``vocabulary`` are the words that were looked
+    for in this frame; None: all that the detector knows.
     """
 
-    schema_version: Literal[2] = SCHEMA_VERSION
+    schema_version: Literal[3] = SCHEMA_VERSION
     source_id: str = "source"
     index: Annotated[int, Field(ge=0, le=_MAX_COUNT)]
     timestamp_s: NonNegative
     width: Annotated[int, Field(ge=1, le=_MAX_SIDE)]
     height: Annotated[int, Field(ge=1, le=_MAX_SIDE)]
     intrinsics: Intrinsics | None = None
+    vocabulary: Annotated[tuple[Word, ...], Field(max_length=_MAX_WORDS)] | None = None
     objects: dict[int, ObjectTwin] = Field(default_factory=dict)
 
     @model_validator(mode="before")
     @classmethod
-    def _from_version_1(cls, value: Any) -> Any:
-        """Take a record of version 1 as what it is in version 2."""
-        if isinstance(value, dict) and value.get("schema_version") == 1:
+    def _from_older(cls, value: Any) -> Any:
+        """Take a record of version 1 or 2 as what it is in version 3."""
+        if isinstance(value, dict) and _is_older(value.get("schema_version")):
             return {**value, "schema_version": SCHEMA_VERSION}
         return value
 
@@ -139,3 +147,7 @@ class FrameTwin(_Record):
             if key != obj.id:
                 raise ValueError(f"expected objects keyed by id, got key {key} for id {obj.id}")
         return self
+
+
+def _is_older(version: Any) -> bool:
+    return isinstance(version, int) and not isinstance(version, bool) and version in (1, 2)

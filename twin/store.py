@@ -13,7 +13,7 @@ import json
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from importlib import resources
 from pathlib import Path
@@ -34,6 +34,11 @@ _PAGE_FRAMES = 128  # rows read at a time
 _WAL_LIMIT_BYTES = 16 * 2**20  # what a checkpoint leaves of the write-ahead log
 _INSERT = (
     "INSERT INTO frames (run, source_id, frame_index, timestamp_s, record) VALUES (?, ?, ?, ?, ?)"
+)
+_AMEND = (
+    "UPDATE frames SET record = ? WHERE seq = (SELECT max(seq) FROM frames WHERE "
+    "run = (SELECT run FROM frames WHERE source_id = ? ORDER BY seq DESC LIMIT 1) "
+    "AND source_id = ? AND frame_index = ? AND timestamp_s = ?)"
 )
 
 
@@ -133,6 +138,27 @@ class TwinStore:
                         )
                 self._stored += len(self._buffer)
                 self._buffer.clear()
+
+    def amend(self, frames: Iterable[FrameTwin]) -> int:
+        """Replace stored frames by what is known of them now; they keep their place.
+
+        A frame is the one of its source's newest run with its index and time. One that is not
+        stored (``keep_frames`` dropped it) is left out.
+
+        Returns:
+            How many frames were replaced.
+
+        Raises:
+            StoreError: if they cannot be written; none of them is then.
+        """
+        with self._lock:
+            self.flush()
+            amended = 0
+            with self._guard("write"), self._transaction() as db:
+                for frame in frames:
+                    key = (frame.source_id, frame.source_id, frame.index, frame.timestamp_s)
+                    amended += db.execute(_AMEND, (frame.model_dump_json(), *key)).rowcount
+            return amended
 
     def frames(
         self, start_s: float | None = None, end_s: float | None = None, run: int | None = None

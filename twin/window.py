@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from .errors import InputError, SchemaError
 from .schema import FrameTwin, ObjectTwin
@@ -69,6 +69,59 @@ class TwinWindow:
                 if not self._tracks[key]:
                     del self._tracks[key]
 
+    def amend(
+        self, objects: Mapping[int, Iterable[ObjectTwin]], words: Iterable[str] = ()
+    ) -> list[FrameTwin]:
+        """Add or replace objects in frames that the window holds; all of it or nothing.
+
+        Args:
+            objects: records by the index of their frame; a record replaces the one of the same
+                id in that frame, the others stay. Where two frames share an index, the newer
+                one is meant.
+            words: what was looked for besides in these frames; they join the ``vocabulary`` of
+                those frames that have one.
+
+        Returns:
+            The frames as they are now, oldest first.
+
+        Raises:
+            InputError: for the index of a frame that is not here, two records of one id for a
+                frame, a mask of another size than its frame, or a box that lies outside.
+        """
+        places = {frame.index: place for place, frame in enumerate(self._frames)}
+        new: dict[int, FrameTwin] = {}
+        changed: set[int] = set()
+        for index, records in objects.items():
+            if index not in places:
+                raise InputError(
+                    f"expected the index of a frame of the window ({_span(self._frames)}), got "
+                    f"{index}; it may have been dropped: look at newer frames"
+                )
+            frame = self._frames[places[index]]
+            added = _checked(frame, records)
+            changed |= added.keys()
+            new[places[index]] = frame.model_copy(
+                update={
+                    "objects": {**frame.objects, **added},
+                    "vocabulary": _joined(frame.vocabulary, words),
+                }
+            )
+        for place, frame in new.items():
+            self._frames[place] = frame
+        for key in changed:
+            self._index(key)
+        return [new[place] for place in sorted(new)]
+
+    def _index(self, key: int) -> None:
+        """Bring the indexes of one id in line with the frames."""
+        held = [(f.timestamp_s, f.objects[key]) for f in self._frames if key in f.objects]
+        visible = [(t, obj) for t, obj in held if obj.state == "visible"]
+        self._records[key] = deque(obj for _, obj in held)
+        if visible:
+            self._tracks[key] = deque(visible)
+        else:
+            self._tracks.pop(key, None)
+
     def __len__(self) -> int:
         return len(self._frames)
 
@@ -86,6 +139,11 @@ class TwinWindow:
     def last(self) -> FrameTwin | None:
         """The newest frame, or None while the window is empty."""
         return self._frames[-1] if self._frames else None
+
+    @property
+    def vocabulary(self) -> tuple[str, ...] | None:
+        """What was looked for in the newest frame; None: all that the detector knows."""
+        return self._frames[-1].vocabulary if self._frames else None
 
     @property
     def start_s(self) -> float:
@@ -137,3 +195,34 @@ class TwinWindow:
         if records is None:
             raise InputError(f"expected an id of the window {self.ids()}, got {object_id!r}")
         return records
+
+
+def _span(frames: Sequence[FrameTwin]) -> str:
+    return f"{frames[0].index} to {frames[-1].index}" if frames else "it is empty"
+
+
+def _joined(vocabulary: tuple[str, ...] | None, words: Iterable[str]) -> tuple[str, ...] | None:
+    return None if vocabulary is None else tuple(dict.fromkeys((*vocabulary, *words)))
+
+
+def _checked(frame: FrameTwin, records: Iterable[ObjectTwin]) -> dict[int, ObjectTwin]:
+    """The records by id, if they can be of that frame."""
+    added: dict[int, ObjectTwin] = {}
+    for obj in records:
+        if obj.id in added:
+            raise InputError(
+                f"expected one record per id for frame {frame.index}, got {obj.id} twice"
+            )
+        if obj.mask is not None and obj.mask.size != (frame.height, frame.width):
+            raise InputError(
+                f"expected a mask of frame {frame.index}, {frame.height}x{frame.width}, for id "
+                f"{obj.id}, got one of {obj.mask.size[0]}x{obj.mask.size[1]}"
+            )
+        x0, y0, x1, y1 = obj.box_xyxy
+        if x1 < 0 or y1 < 0 or x0 > frame.width or y0 > frame.height:
+            raise InputError(
+                f"expected a box that meets frame {frame.index}, {frame.width}x{frame.height}, for "
+                f"id {obj.id}, got {obj.box_xyxy}"
+            )
+        added[obj.id] = obj
+    return added

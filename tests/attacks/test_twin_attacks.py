@@ -139,7 +139,7 @@ def test_a_megabyte_of_attribute_costs_nothing_in_the_text() -> None:
         frame_json(index=2**60),
         frame_json(width=0),
         frame_json(width=10**9),
-        frame_json(schema_version=3),
+        frame_json(schema_version=4),
         frame_json(objects={"2": GOOD}),
         frame_json(objects={"1e0": GOOD}),
         frame_json(objects={"1": GOOD | {"id": 2**40}}),

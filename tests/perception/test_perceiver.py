@@ -147,6 +147,8 @@ def test_vocabulary_is_passed_on() -> None:
     p = Perceiver(bundle(), ["bowl"], detector=eyes, segmenter=eyes, depth=eyes)
     twin = p.observe(Frame(0, 0.0, image))
     assert [o.semantic_label for o in twin.objects.values()] == ["bowl"]
+    assert twin.vocabulary == ("bowl",)
+    assert perceiver(eyes).observe(Frame(0, 0.0, image)).vocabulary is None
 
 
 def test_large_frames_are_worked_on_small_and_written_large() -> None:

@@ -134,3 +134,14 @@ def test_the_sample_is_bounded_and_spread() -> None:
     assert sample[-1].tolist() == [299.5, 399.5, depth_hw[399, 299]]
     small = depth_sample(Crop(1, 2, np.ones((2, 1), np.bool_)), depth_hw)
     assert small.tolist() == [[1.5, 2.5, depth_hw[2, 1]], [1.5, 3.5, depth_hw[3, 1]]]
+
+
+def test_what_is_looked_for_is_written_as_plain_words() -> None:
+    frame = Frame(0, 0.0, np.zeros((8, 8, 3), np.uint8))
+
+    def written(words: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        return frame_twin(frame, [], DepthHold(), 1.0, None, words).vocabulary
+
+    assert written(None) is None
+    assert written(("mug", "red  ball", "mug", " ", "x" * 99)) == ("mug", "red ball", "x" * 64)
+    assert written(("caf\udce9",)) == ("caf?",)

@@ -11,6 +11,7 @@ from edgetwin.twin.jsonl import (
     FrameReader,
     FrameWriter,
     frame_from_json,
+    overlaid,
     read_frames,
     write_frames,
 )
@@ -60,7 +61,7 @@ def test_a_broken_line_in_the_middle_is_an_error_with_its_number(tmp_path: Path)
         ("[" * 100_000, "nested too deeply"),
         ('{"index": ' + "9" * 5000 + "}", "as JSON"),
         ('{"index": 0, "timestamp_s": 0, "width": 1, "height": 0}', "at height"),
-        (FRAMES[0].model_dump_json().replace('"schema_version":2', '"schema_version":3'), "schema"),
+        (FRAMES[0].model_dump_json().replace('"schema_version":3', '"schema_version":4'), "schema"),
     ],
 )
 def test_text_from_outside(text: str, message: str) -> None:
@@ -84,3 +85,13 @@ def test_a_full_disk_is_told() -> None:
         writer.close()  # the half-written line is still in the buffer
     with pytest.raises(KeyError), FrameWriter(Path("/dev/full")) as writer:
         raise KeyError("the first error is the one to see")
+
+
+def test_refined_frames_lie_over_the_streams(tmp_path: Path) -> None:
+    stream = [frame(k, [obj(1)]) for k in range(3)]
+    once = frame(1, [obj(1), obj(4, "lamp", origin="detect(lamp)")])
+    twice = frame(1, [obj(1), obj(4, "lamp"), obj(5, "book")])
+    write_frames(tmp_path / "refined.jsonl", [once, twice, frame(9, [])])
+    refined = read_frames(tmp_path / "refined.jsonl")
+    assert list(overlaid(stream, refined)) == [stream[0], twice, stream[2]]
+    assert list(overlaid(stream, [])) == stream

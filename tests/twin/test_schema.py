@@ -30,6 +30,7 @@ from .build import frame, obj
 VERSIONS = {
     1: "4abcf24a5de9a85aa14d6819fee9c3d5269cfcfd4d3636a36ff0bba63f5ee86d",
     2: "547d045debc37f9606cf4c8d7ba0edbeecd523a9aeb00a44192947c4a7ee6881",
+    3: "972c50066df28ce20f07501a4bfcdc96efbd470fa54fdc26427df3198203d406",
 }
 
 
@@ -50,7 +51,7 @@ def test_writing_refuses_an_unversioned_change(tmp_path: Path) -> None:
     old = json.loads(path.read_text())
     del old["properties"]["source_id"]
     path.write_text(json.dumps(old))
-    with pytest.raises(SchemaError, match="expected a SCHEMA_VERSION over 2"):
+    with pytest.raises(SchemaError, match="expected a SCHEMA_VERSION over 3"):
         schema_json.write(path)
     assert schema_json.write(path, same_version=True)
     path.write_text(json.dumps(old | {"version": 0}))
@@ -76,8 +77,9 @@ def test_written_frames_satisfy_the_schema() -> None:
                 centroid_m=(0.1, 0.2, 0.5),
                 extent_m=(0.1, 0.05, 0.02),
             ),
-            obj(2, state="left", attributes={"color": "red"}),
+            obj(2, state="left", attributes={"color": "red"}, origin="detect(mug)"),
         ],
+        vocabulary=("ball", "mug"),
         intrinsics={"fx": 300, "fy": 300, "cx": 128, "cy": 128},
     )
     validator = jsonschema.Draft202012Validator(schema_json.committed())
@@ -103,6 +105,8 @@ def test_written_frames_satisfy_the_schema() -> None:
         {"extent_m": (0.1, 0.1)},
         {"extent_m": (0.1, -0.1, 0.1)},
         {"extent_m": (0.1, float("inf"), 0.1)},
+        {"origin": ""},
+        {"origin": "x" * 129},
     ],
 )
 def test_a_record_that_cannot_be_is_refused(change: dict[str, object]) -> None:
@@ -126,12 +130,23 @@ VERSION_1 = (
 )
 
 
-def test_version_1_is_read_everywhere_and_written_as_version_2(tmp_path: Path) -> None:
+VERSION_2 = VERSION_1.replace('"schema_version":1', '"schema_version":2').replace(
+    '"velocity"', '"extent_m":[0.125,0.25,0.5],"velocity"'
+)
+
+
+@pytest.mark.parametrize(
+    ("record", "extent_m"), [(VERSION_1, None), (VERSION_2, (0.125, 0.25, 0.5))], ids=["1", "2"]
+)
+def test_older_versions_are_read_everywhere_and_written_as_version_3(
+    record: str, extent_m: tuple[float, float, float] | None, tmp_path: Path
+) -> None:
     lines = tmp_path / "old.jsonl"
-    lines.write_text(VERSION_1 + "\n")
+    lines.write_text(record + "\n")
     (read,) = read_frames(lines)
-    assert read.schema_version == 2
-    assert read.objects[1].extent_m is None
+    assert read.schema_version == 3
+    assert read.objects[1].extent_m == extent_m
+    assert (read.vocabulary, read.objects[1].origin) == (None, None)
     assert read.objects[1].centroid_m == (-0.07, -0.149, 0.875)
     assert describe(TwinWindow([read])) == (
         "frame 256x256\n1 orange box x104 y76 w52 h53 z88\ntime 0.0\n"
@@ -139,14 +154,17 @@ def test_version_1_is_read_everywhere_and_written_as_version_2(tmp_path: Path) -
     again = json.loads(read.model_dump_json())
     jsonschema.Draft202012Validator(schema_json.committed()).validate(again)
     new = again["objects"]["1"]
-    assert new.pop("extent_m") is None
-    assert again == old_record(schema_version=2)
+    assert new.pop("origin") is None
+    assert again.pop("vocabulary") is None
+    if extent_m is None:
+        assert new.pop("extent_m") is None
+    assert again == json.loads(record) | {"schema_version": 3}
 
     path = tmp_path / "old.db"
     with TwinStore(path) as store:
         store.append(read)
     db = sqlite3.connect(path)
-    db.execute("UPDATE frames SET record = ?", (VERSION_1,))
+    db.execute("UPDATE frames SET record = ?", (record,))
     db.commit()
     db.close()
     with TwinStore(path) as store:
@@ -154,10 +172,16 @@ def test_version_1_is_read_everywhere_and_written_as_version_2(tmp_path: Path) -
         assert store.window().last == read
 
 
-@pytest.mark.parametrize("version", [0, 3, "1", None])
+@pytest.mark.parametrize("version", [0, 4, "1", True, 2.0, None])
 def test_other_versions_are_refused(version: object) -> None:
     with pytest.raises(ValidationError, match="schema_version"):
         FrameTwin.model_validate(old_record(schema_version=version))
+
+
+@pytest.mark.parametrize("words", [("",), ("x" * 65,), ("mug",) * 4097])
+def test_a_vocabulary_has_bounds(words: tuple[str, ...]) -> None:
+    with pytest.raises(ValidationError, match="vocabulary"):
+        frame(0, [], vocabulary=words)
 
 
 def test_objects_are_keyed_by_their_id() -> None:

@@ -218,7 +218,7 @@ def test_a_newer_record_is_a_schema_error(tmp_path: Path) -> None:
     with TwinStore(path) as store:
         store.append(some(0))
     db = sqlite3.connect(path)
-    db.execute("UPDATE frames SET record = json_set(record, '$.schema_version', 3)")
+    db.execute("UPDATE frames SET record = json_set(record, '$.schema_version', 4)")
     db.commit()
     db.close()
     with TwinStore(path) as store, pytest.raises(SchemaError, match=r"row 1 with .*schema_version"):
@@ -292,3 +292,19 @@ def test_threads_share_a_store(tmp_path: Path) -> None:
 
 def test_migrations_are_numbered_without_a_gap() -> None:
     assert [number for number, _ in migrations()] == list(range(1, STORE_VERSION + 1))
+
+
+def test_amended_frames_keep_their_place(tmp_path: Path) -> None:
+    with TwinStore(tmp_path / "twin.db", keep_frames=4, batch_frames=2) as store:
+        for index in (0, 1, 2):
+            store.append(some(index))
+        for index in (0, 1, 2):  # the clock went back: a run of its own
+            store.append(some(index))
+        before = list(store.frames())
+        lamp = {7: obj(7, "lamp", origin="detect(lamp)")}
+        new = before[-2].model_copy(update={"objects": lamp})
+        absent = some(50)
+        assert store.amend([new, absent]) == 1
+        assert list(store.frames()) == [*before[:-2], new, before[-1]]
+        assert store.window().frames[1] == new
+        assert store.amend([]) == 0
