@@ -70,6 +70,13 @@ AIMS: tuple[tuple[str, float | None, Path, Path | None], ...] = (
         ("perception", "depth", "order", "2 cm", "right"),
         None,
     ),
+    ("reasoner, true twin: all", 0.95, ("reasoner", "groups", "all", "exact"), None),
+    (
+        "reasoner: tokens of rationale (aim: at most)",
+        25.0,
+        ("reasoner", "groups", "all", "rationale_tokens"),
+        None,
+    ),
     (
         "reasoner, true twin: seen wordings",
         0.97,
