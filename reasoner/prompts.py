@@ -13,11 +13,11 @@ Not covered: pictures; those are asked by ``deploy/vision``.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Literal
 
 from ..twin.errors import QueryError
-from ..twin.text import Layout, describe
+from ..twin.text import MAX_MOMENTS, MAX_OBJECTS, Layout, describe
 from ..twin.tools.base import Tool
 from ..twin.window import TwinWindow
 from ..twin.words import clean, quoted, words_of
@@ -88,18 +88,25 @@ def prefix(
     style: Style = "short",
     vocabulary: Iterable[str] = (),
     layout: Layout = "full",
+    *,
+    max_objects: int = MAX_OBJECTS,
+    max_moments: int = MAX_MOMENTS,
 ) -> str:
-    """Everything before the questions; the same bytes for the same twin."""
+    """Everything before the questions; the same bytes for the same twin.
+
+    ``vocabulary`` are words that ``find`` understands besides the twin's (long form only);
+    ``max_objects`` and ``max_moments`` bound the twin's text.
+    """
     text = system(tools, style, layout)
+    twin = describe(window, layout, max_objects=max_objects, max_moments=max_moments)
     if style == "long":
         words = sorted({*vocabulary, *words_of(window)})
-        text += f"Words that find understands: {', '.join(words)}\nTwin:\n"
-    return text + describe(window, layout) + looked_for(window)
+        text, twin = f"{text}Twin:\n", f"{twin}Words that find understands: {', '.join(words)}\n"
+    return text + twin + looked_for(window.vocabulary)
 
 
-def looked_for(window: TwinWindow) -> str:
+def looked_for(words: Iterable[str] | None) -> str:
     """The line of words that the detector was asked for; empty if it was asked for all it knows."""
-    words: Sequence[str] | None = getattr(window, "vocabulary", None)
     if words is None:
         return ""
     cleaned = sorted({word for text in words if (word := clean(text).casefold())})

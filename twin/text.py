@@ -55,6 +55,7 @@ _MAX_EXTRA_ATTRIBUTES = 2
 _MAX_OCCLUSIONS = 2
 _MAX_CM = 9999
 _MAX_SECONDS = 999_999.0
+_ANCHORS = 8  # parts of a full window in which still objects keep their text
 _GRID = 100  # steps of the compact layout's columns x and y across the frame
 _KINDS = ("moved", "appeared", "occluded", "gone")  # in the order of the summary
 
@@ -89,9 +90,10 @@ def describe(
     shown = sorted(ranked[:max_objects])
     column = _columns(layout, frame, _depth_column(window, shown))
     moments = {i: _moments(window, i) for i in shown}
+    anchors = _anchors(window)
     old, young = _parted(moments, max_moments)
     lines = [f"frame {frame.width}x{frame.height}"] if layout == "full" else []
-    lines += [column(_first(window, i), "") for i in shown if not moments[i]]
+    lines += [column(_first(window, i, anchors), "") for i in shown if not moments[i]]
     if old:
         lines.append(_earlier(old))
     for i in shown:
@@ -132,7 +134,21 @@ def _seconds(time_s: float) -> str:
     return f"{min(time_s, _MAX_SECONDS):.1f}"
 
 
-def _first(window: TwinWindow, object_id: int) -> ObjectTwin:
+def _anchors(window: TwinWindow) -> list[FrameTwin]:
+    """Frames that stay where they are while a full window moves on: one in eight parts of it."""
+    if len(window) < window.max_frames:
+        return []
+    stride = max(window.max_frames // _ANCHORS, 1)
+    return [frame for frame in window.frames if frame.index % stride == 0]
+
+
+def _first(window: TwinWindow, object_id: int, anchors: Sequence[FrameTwin]) -> ObjectTwin:
+    """The object as first seen: in an anchor if there are any, since a full window loses its
+    first frame with every new one."""
+    for frame in anchors:
+        obj = frame.objects.get(object_id)
+        if obj is not None and obj.state == "visible":
+            return obj
     track = window.track(object_id)
     return track[0][1] if track else window.latest(object_id)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Literal
 
 from ..geometry import whole
@@ -11,6 +12,7 @@ from ..motion import (
     disappeared_s,
     event_s,
     hidden_behind,
+    hidden_spans,
     motion_of,
     speed_px_s,
     visible_spans,
@@ -33,6 +35,7 @@ __all__ = [
     "speed",
     "still",
     "visible_when",
+    "when",
 ]
 
 _PATH_POINTS = 5  # key positions of one object
@@ -146,8 +149,36 @@ def last(window: TwinWindow, *, ids: Ids | None = None, event: Event) -> Ids:
 
 def visible_when(window: TwinWindow, ids: Ids) -> Intervals:
     """Times [start, end] in seconds during which any of the ids is visible."""
+    return _merged(span for i in ids for span in visible_spans(window, i))
+
+
+def when(
+    window: TwinWindow,
+    ids: Ids,
+    event: Literal["moved", "appeared", "disappeared", "visible", "hidden"],
+) -> Intervals:
+    """Times [start, end] in seconds at which the event happened to any of the ids."""
+    return _merged(span for i in ids for span in _spans(window, i, event))
+
+
+def _spans(window: TwinWindow, object_id: int, event: str) -> list[tuple[float, float]]:
+    """Times of one object's event; what happens at once begins and ends at the same time."""
+    if event == "visible":
+        return visible_spans(window, object_id)
+    if event == "hidden":
+        return hidden_spans(window, object_id)
+    if event == "moved":
+        motion = motion_of(window, object_id)
+        return [] if motion is None else [(motion.start_s, motion.end_s)]
+    found = appeared_s if event == "appeared" else disappeared_s
+    time = found(window, object_id)
+    return [] if time is None else [(time, time)]
+
+
+def _merged(spans: Iterable[tuple[float, float]]) -> list[tuple[float, float]]:
+    """Spans in order of time, those that touch joined."""
     merged: list[tuple[float, float]] = []
-    for start, end in sorted(span for i in ids for span in visible_spans(window, i)):
+    for start, end in sorted(spans):
         if merged and start <= merged[-1][1]:
             merged[-1] = (merged[-1][0], max(end, merged[-1][1]))
         else:
