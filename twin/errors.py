@@ -9,6 +9,7 @@
     ├── SchemaError       a record that breaks the twin's schema or its version
     ├── StoreError        the twin's database cannot be opened, read or written
     ├── ToolError         a tool call with a wrong name, argument or reference
+    │   └── StepError     a step of a sound plan that could not be computed, or came too late
     ├── ProtocolError     a transcript that breaks the reason/plan/answer protocol
     ├── ModelError        weights or bundles that are missing, tampered or unusable
     ├── OutputError       a result that cannot be written (full disk, no permission)
@@ -18,6 +19,8 @@ Every message says what was expected, what came, and what to do next.
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 __all__ = [
     "EdgeTwinError",
@@ -29,6 +32,7 @@ __all__ = [
     "QueryError",
     "SchemaError",
     "SourceError",
+    "StepError",
     "StoreError",
     "ToolError",
 ]
@@ -60,6 +64,17 @@ class StoreError(EdgeTwinError):
 
 class ToolError(EdgeTwinError):
     """A tool call has a wrong name, argument or reference."""
+
+
+class StepError(ToolError):
+    """A step of a plan that was found sound could not be computed, or its time was over.
+
+    ``results`` are those of the steps before it (``StepResult`` of ``twin.tools``), which hold.
+    """
+
+    def __init__(self, message: str, results: tuple[Any, ...] = ()) -> None:
+        super().__init__(message)
+        self.results = results
 
 
 class ProtocolError(EdgeTwinError):

@@ -3,9 +3,13 @@
 A tool's first parameter is the :class:`TwinWindow`; the others are what a plan may set. Their
 annotations are the schema: :data:`Ids` (a list of ids or ``"$k"``), ``int``, ``float``, ``str``,
 ``bool``, ``list[str]``, ``list[float]``, ``Literal[...]`` of strings, and ``Annotated`` of those
-with :class:`AtLeast`. ``Ids | None = None`` means "all objects when omitted". The return
-annotation is one of :data:`Ids`, :data:`Number`, :data:`Numbers`, :data:`Points`,
-:data:`Intervals`.
+with :class:`AtLeast`, or of a list with :class:`Items`. ``Ids | None = None`` means "all objects
+when omitted"; any other argument may be optional too. The return annotation is one of
+:data:`Ids`, :data:`Number`, :data:`Numbers`, :data:`Points`, :data:`Intervals`; a tool that has
+something to say besides returns it in a :class:`Told`.
+
+A keyword of the type :data:`Deadline` is no argument of a plan: it is when the answer has to be
+there, given by who runs the plan, for tools that may take long.
 """
 
 from __future__ import annotations
@@ -13,7 +17,7 @@ from __future__ import annotations
 import inspect
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
@@ -25,13 +29,16 @@ __all__ = [
     "MAX_STEPS",
     "AtLeast",
     "Category",
+    "Deadline",
     "Ids",
     "Intervals",
+    "Items",
     "Kind",
     "Number",
     "Numbers",
     "Param",
     "Points",
+    "Told",
     "Tool",
     "ToolValue",
     "make_tool",
@@ -47,6 +54,7 @@ Number = Annotated[float | None, "number"]
 Numbers = Annotated[list[float], "numbers"]
 Points = Annotated[list[tuple[float, float]], "points"]
 Intervals = Annotated[list[tuple[float, float]], "intervals"]
+Deadline = Annotated[float | None, "deadline"]
 ToolValue = list[int] | list[float] | list[tuple[float, float]] | float | None
 
 MAX_STEPS = 8  # the most steps of one plan
@@ -66,6 +74,22 @@ class AtLeast:
     """Lowest value that a numeric argument may have."""
 
     value: int
+
+
+@dataclass(frozen=True, slots=True)
+class Items:
+    """How many items a list may have: from ``low`` to ``high``."""
+
+    low: int
+    high: int
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """A tool's value with one line for who asked, such as a word that no detector knows."""
+
+    value: ToolValue
+    message: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,14 +116,18 @@ class Param:
 
 @dataclass(frozen=True, slots=True)
 class Tool:
-    """A registered tool: what the model reads of it and the function that computes it."""
+    """A registered tool: what the model reads of it and the function that computes it.
+
+    ``deadline`` is the keyword that takes :data:`Deadline`, or empty.
+    """
 
     name: str
     doc: str
     category: Category
     arguments: tuple[Param, ...]
     returns: Kind
-    fn: Callable[..., ToolValue]
+    fn: Callable[..., ToolValue | Told]
+    deadline: str = ""
 
     @property
     def params(self) -> dict[str, Any]:
@@ -132,7 +160,9 @@ class Tool:
         return f"{self.name}({','.join(parts)})"
 
 
-def make_tool(fn: Callable[..., ToolValue], category: Category, name: str | None = None) -> Tool:
+def make_tool(
+    fn: Callable[..., ToolValue | Told], category: Category, name: str | None = None
+) -> Tool:
     """Derive a tool from a typed, documented function (a trailing ``_`` leaves its name).
 
     Raises:
@@ -146,10 +176,14 @@ def make_tool(fn: Callable[..., ToolValue], category: Category, name: str | None
     parameters = list(inspect.signature(fn).parameters.values())
     if not parameters or hints.get(parameters[0].name) is not TwinWindow:
         raise ToolError(f"tool {tool_name}: expected its first parameter to be a TwinWindow")
+    timed = [p.name for p in parameters[1:] if hints.get(p.name) == Deadline]
     arguments = tuple(
-        _param(tool_name, parameter, hints.get(parameter.name)) for parameter in parameters[1:]
+        _param(tool_name, parameter, hints.get(parameter.name))
+        for parameter in parameters[1:]
+        if parameter.name not in timed
     )
-    return Tool(tool_name, doc, category, arguments, _kind(tool_name, hints.get("return")), fn)
+    returns = _kind(tool_name, hints.get("return"))
+    return Tool(tool_name, doc, category, arguments, returns, fn, "".join(timed[:1]))
 
 
 def parse_reference(value: Any) -> int | None:
@@ -203,9 +237,17 @@ def _schema(hint: Any) -> dict[str, Any] | None:
         return {"type": "array", "items": {"type": _SCALARS[args[0]]}}
     if origin is Annotated:
         schema = _schema(args[0])
-        bounds = [extra.value for extra in args[1:] if isinstance(extra, AtLeast)]
-        return {**schema, "minimum": bounds[0]} if schema is not None and bounds else schema
+        return None if schema is None else _bounded(schema, args[1:])
     return None
+
+
+def _bounded(schema: dict[str, Any], extras: Sequence[Any]) -> dict[str, Any]:
+    for extra in extras:
+        if isinstance(extra, AtLeast):
+            schema = {**schema, "minimum": extra.value}
+        elif isinstance(extra, Items) and schema["type"] == "array":
+            schema = {**schema, "minItems": extra.low, "maxItems": extra.high}
+    return schema
 
 
 def _kind(tool: str, hint: Any) -> Kind:
@@ -230,7 +272,7 @@ def _fits(value: Any, schema: dict[str, Any]) -> bool:
         case "array":
             return (
                 isinstance(value, list)
-                and len(value) <= _MAX_ITEMS
+                and schema.get("minItems", 0) <= len(value) <= schema.get("maxItems", _MAX_ITEMS)
                 and all(_fits(item, schema["items"]) for item in value)
             )
         case _:
@@ -250,6 +292,13 @@ def _expected(schema: dict[str, Any]) -> str:
     names = {"integer": "a whole number", "number": "a number", "boolean": "true or false"}
     if schema["type"] == "array":
         items = {"integer": "whole numbers", "number": "numbers", "string": "words"}
-        return f"a list of {items.get(schema['items']['type'], 'values')}"
+        return f"a list of {_many(schema)}{items.get(schema['items']['type'], 'values')}"
     bound = f" of at least {schema['minimum']}" if "minimum" in schema else ""
     return names.get(schema["type"], "text") + bound
+
+
+def _many(schema: dict[str, Any]) -> str:
+    if "maxItems" not in schema:
+        return ""
+    low, high = schema["minItems"], schema["maxItems"]
+    return f"{low} " if low == high else f"{low} to {high} "

@@ -4,14 +4,25 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ..errors import EdgeTwinError, ToolError
+from ..errors import EdgeTwinError, StepError, ToolError
 from ..window import TwinWindow
 from . import semantic, sets, spatial, temporal
-from .base import MAX_STEPS, Category, Kind, Tool, ToolValue, make_tool, parse_reference, show
+from .base import (
+    MAX_STEPS,
+    Category,
+    Kind,
+    Told,
+    Tool,
+    ToolValue,
+    make_tool,
+    parse_reference,
+    show,
+)
 
 __all__ = [
     "DEFAULT_REGISTRY",
@@ -27,12 +38,14 @@ __all__ = [
 class StepResult:
     """What one step computed; ``value`` is a list of ids when ``kind`` is ``"ids"``.
 
-    ``value`` is None when a number has nothing to be computed from.
+    ``value`` is None when a number has nothing to be computed from. ``message`` is what the tool
+    says besides, for people: the model does not read it.
     """
 
     tool: str
     kind: Kind
     value: ToolValue
+    message: str = ""
 
 
 class ToolRegistry(Mapping[str, Tool]):
@@ -58,7 +71,7 @@ class ToolRegistry(Mapping[str, Tool]):
 
     def with_tool(
         self,
-        fn: Callable[..., ToolValue],
+        fn: Callable[..., ToolValue | Told],
         category: Category = "perception",
         name: str | None = None,
     ) -> ToolRegistry:
@@ -79,17 +92,37 @@ class ToolRegistry(Mapping[str, Tool]):
         text = json.dumps(definitions, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()
 
-    def validate_plan(self, plan: Any, window: TwinWindow | None = None) -> None:
+    def replacing(
+        self, fn: Callable[..., ToolValue | Told], category: Category, name: str
+    ) -> ToolRegistry:
+        """A new registry in which ``fn`` stands for the tool of that name, in its place.
+
+        Raises:
+            ToolError: if there is no such tool, or the signature cannot be a tool's.
+        """
+        if name not in self._tools:
+            raise ToolError(f"expected a tool of {', '.join(self._tools)}, got {show(name)}")
+        new = make_tool(fn, category, name)
+        return ToolRegistry(new if tool.name == name else tool for tool in self._tools.values())
+
+    def validate_plan(
+        self, plan: Any, window: TwinWindow | None = None, earlier: Sequence[StepResult] = ()
+    ) -> None:
         """Check a whole plan without computing it; with a window its plain ids too.
+
+        ``earlier`` are results of earlier rounds, whose steps are counted on: a plan after two
+        of them begins with step 3, and ``$1`` and ``$2`` name theirs.
 
         Raises:
             ToolError: for the first thing that is wrong, with what was expected and what came.
         """
-        if not isinstance(plan, list) or not 1 <= len(plan) <= MAX_STEPS:
+        most = MAX_STEPS - len(earlier)
+        if not isinstance(plan, list) or not 1 <= len(plan) <= most:
             came = f"{len(plan)} steps" if isinstance(plan, list) else show(plan)
-            raise ToolError(f"expected a plan of 1 to {MAX_STEPS} steps, got {came}")
-        kinds: list[Kind] = []
-        for number, step in enumerate(plan, 1):
+            after = f" after {len(earlier)} earlier ones" if earlier else ""
+            raise ToolError(f"expected a plan of 1 to {max(most, 0)} steps{after}, got {came}")
+        kinds: list[Kind] = [result.kind for result in earlier]
+        for number, step in enumerate(plan, 1 + len(earlier)):
             tool = self._tool_of(step, f"step {number}")
             for name, value in _checked_arguments(tool, step, number).items():
                 if _takes_ids(tool, name):
@@ -98,29 +131,51 @@ class ToolRegistry(Mapping[str, Tool]):
                         _check_known(value, window, f"step {number} ({tool.name}), {name}")
             kinds.append(tool.returns)
 
-    def run_plan(self, plan: Any, window: TwinWindow) -> list[StepResult]:
-        """Check the plan, then compute its steps in order.
+    def run_plan(
+        self,
+        plan: Any,
+        window: TwinWindow,
+        earlier: Sequence[StepResult] = (),
+        deadline_s: float | None = None,
+    ) -> list[StepResult]:
+        """Check the plan, then compute its steps in order; returns the results of this plan only.
+
+        ``earlier`` as in :meth:`validate_plan`; ``deadline_s`` is a time of the clock
+        :func:`time.monotonic` after which no step begins. Perception tools may add objects to
+        the window; ids never leave it, so results computed before stay true.
 
         Raises:
-            ToolError: as :meth:`validate_plan` does, or because a tool could not compute.
+            ToolError: as :meth:`validate_plan` does.
+            StepError: because a tool could not compute or time was over; it holds the results
+                of the steps before.
         """
-        self.validate_plan(plan, window)
-        results: list[StepResult] = []
-        for number, step in enumerate(plan, 1):
+        self.validate_plan(plan, window, earlier)
+        results = list(earlier)
+        for number, step in enumerate(plan, 1 + len(earlier)):
             tool = self._tools[step["tool"]]
+            where = f"step {number} ({tool.name})"
+            done = tuple(results[len(earlier) :])
+            if deadline_s is not None and time.monotonic() >= deadline_s:
+                raise StepError(f"{where}: expected time for it, got none left; allow more", done)
             arguments = {
                 name: _resolve(value, results) if _takes_ids(tool, name) else value
                 for name, value in step.items()
                 if name != "tool"
             }
+            if tool.deadline:
+                arguments[tool.deadline] = deadline_s
             try:
-                value = tool.fn(window, **arguments)
-            except ToolError:
-                raise
+                results.append(_result(tool, tool.fn(window, **arguments)))
+            except ToolError as error:
+                raise StepError(str(error), done) from error
             except EdgeTwinError as error:
-                raise ToolError(f"step {number} ({tool.name}) failed: {error}") from error
-            results.append(StepResult(tool.name, tool.returns, value))
-        return results
+                raise StepError(f"{where} failed: {error}", done) from error
+            except Exception as error:  # engines and OpenCV raise what they like
+                if tool.category != "perception":
+                    raise
+                kind = type(error).__name__
+                raise StepError(f"{where} failed: {kind}: {show(str(error))}", done) from error
+        return results[len(earlier) :]
 
     def _tool_of(self, step: Any, where: str) -> Tool:
         if not isinstance(step, dict):
@@ -133,6 +188,12 @@ class ToolRegistry(Mapping[str, Tool]):
                 f"got {show(name) if 'tool' in step else 'no tool'}"
             )
         return tool
+
+
+def _result(tool: Tool, given: ToolValue | Told) -> StepResult:
+    if isinstance(given, Told):
+        return StepResult(tool.name, tool.returns, given.value, given.message)
+    return StepResult(tool.name, tool.returns, given)
 
 
 def _takes_ids(tool: Tool, name: str) -> bool:
@@ -224,6 +285,7 @@ def _default_tools() -> list[Tool]:
                 temporal.first,
                 temporal.last,
                 temporal.visible_when,
+                temporal.when,
             ],
         ),
         ("set", [sets.and_, sets.or_, sets.not_, sets.count, sets.sort, sets.nth]),
@@ -235,11 +297,18 @@ DEFAULT_REGISTRY = ToolRegistry(_default_tools())
 TOOLS: Mapping[str, Tool] = DEFAULT_REGISTRY
 
 
-def validate_plan(plan: Any, window: TwinWindow | None = None) -> None:
+def validate_plan(
+    plan: Any, window: TwinWindow | None = None, earlier: Sequence[StepResult] = ()
+) -> None:
     """Check a plan against the default tools; see :meth:`ToolRegistry.validate_plan`."""
-    DEFAULT_REGISTRY.validate_plan(plan, window)
+    DEFAULT_REGISTRY.validate_plan(plan, window, earlier)
 
 
-def run_plan(plan: Any, window: TwinWindow) -> list[StepResult]:
+def run_plan(
+    plan: Any,
+    window: TwinWindow,
+    earlier: Sequence[StepResult] = (),
+    deadline_s: float | None = None,
+) -> list[StepResult]:
     """Compute a plan with the default tools; see :meth:`ToolRegistry.run_plan`."""
-    return DEFAULT_REGISTRY.run_plan(plan, window)
+    return DEFAULT_REGISTRY.run_plan(plan, window, earlier, deadline_s)
