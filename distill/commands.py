@@ -123,6 +123,38 @@ def eval_twinbench(
         tables_of.replace_section(write_readme, "twinbench", text)
 
 
+@eval_app.command("reasoner")
+def eval_reasoner(
+    split: Annotated[Literal["val", "test"], typer.Option(help="Which frozen split.")] = "val",
+    tier: TierOption = "cell",
+    bundle: Annotated[
+        str, typer.Option("--reasoner", help="embedded, or a reasoner bundle's folder.")
+    ] = "embedded",
+    mode: Annotated[
+        list[str] | None,
+        typer.Option(help="concise, sentence, detailed or description; all when left out."),
+    ] = None,
+    limit: Annotated[int, typer.Option(min=1, help="Only the first worlds.")] = 20,
+    out: OutOption = None,
+    as_json: JsonOption = False,
+    write_readme: Annotated[
+        Path | None, typer.Option("--write-readme", help="File whose section gets the table.")
+    ] = None,
+) -> None:
+    """Measure answers in every mode: cold and warm prefix, free and constrained decoding."""
+    with needs_extra("sim"):
+        from .evaluate import report as tables_of
+        from .evaluate.reasoning import evaluate_reasoning
+
+        chosen: dict[str, Any] = {"modes": mode} if mode else {}
+        tables, figures = evaluate_reasoning(split, tier, reasoner=bundle, limit=limit, **chosen)
+    context = {"reasoner": bundle, "split": split, "tier": tier, "limit": limit, "figures": figures}
+    _give(tables, context, out, as_json)
+    if write_readme is not None:
+        text = "\n\n".join(table.markdown() for table in tables)
+        tables_of.replace_section(write_readme, "reasoning", text)
+
+
 @eval_app.command("precision")
 def eval_precision(
     models: ModelsOption = "embedded",
