@@ -13,15 +13,28 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from ..twin.tools.base import MAX_STEPS
+from .prompts import Mode
 
-__all__ = ["build_grammar"]
+__all__ = ["Grammar", "build_grammar"]
 
 _MAX_REASON = 160  # characters of a rationale; a small model that loops is stopped here
 _MAX_IDS = 12  # of a list written out, for the same reason; longer ones are references
 _MAX_NUMBER = 3  # digits of a whole number argument
+
+
+@dataclass(frozen=True, slots=True)
+class Grammar:
+    """What a piece of text has to follow; equal arguments give equal, hashable records."""
+
+    text: str
+
+    def lark(self, added: Mapping[str, int]) -> str:
+        """The grammar for llguidance; ``added`` are the tokenizer's added tokens by text."""
+        return self.text
 
 
 def build_grammar(
@@ -29,18 +42,43 @@ def build_grammar(
     ids: Sequence[int],
     words: Iterable[str],
     values: Iterable[str],
+    *,
+    mode: Mode = "concise",
     max_steps: int = MAX_STEPS,
-) -> str:
-    """The grammar's text, the same for the same arguments.
+    plan: bool = True,
+    answer: bool = True,
+    references: Iterable[int] | None = None,
+    kinds: Mapping[str, str] | None = None,
+    first_step: int = 1,
+    earlier: Iterable[int] = (),
+) -> Grammar:
+    """The grammar of what the model writes until it pauses, the same for the same arguments.
 
     Args:
         schemas: JSON schemas of plan steps (``ToolRegistry.json_schemas()``).
         ids: ids that the twin holds.
         words: what a list of words may hold.
         values: what a free text argument (a name or value of an attribute) may hold.
+        mode: which blocks are written and how long they may be.
         max_steps: the most steps of a plan, 1 to 8.
+        plan: whether a plan may be written.
+        answer: whether an answer may be written.
+        references: steps that the answer may name as ``$k``; None: any that exist.
+        kinds: what each tool's result is (``Tool.returns``); then an argument of ids may only
+            name steps that give ids. None: any earlier step.
+        first_step: number of the plan's first step, above 1 in later rounds.
+        earlier: steps of earlier rounds that give ids, which arguments of ids may name.
     """
-    schemas = list(schemas)
+    return Grammar(_text(list(schemas), ids, words, values, max_steps))
+
+
+def _text(
+    schemas: Sequence[Mapping[str, Any]],
+    ids: Sequence[int],
+    words: Iterable[str],
+    values: Iterable[str],
+    max_steps: int,
+) -> str:
     steps = max(1, min(max_steps, MAX_STEPS))
     lines = [
         # Without this, llguidance feeds forced text by its own tokens, not by those learnt.

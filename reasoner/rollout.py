@@ -1,71 +1,59 @@
-"""Answer a question: generate to the plan, pause, compute, append the results, go on.
+"""Answer a question about a twin: fit the prompt, converse, say what came of it.
 
-The loop of FastReasonSeg (section 3) with budgets of tokens, rounds and seconds. Every way to
-fail ends in an :class:`~.answer.Answer` whose status and message say what happened; only a
-question that is not a question raises.
+Every way to fail ends in an :class:`~.answer.Answer` whose status and message say what happened,
+and whose ``ended_by`` names the budget that ended it; only a question that is not a question
+raises.
 
 Not covered: several questions at once, sampling, self-consistency votes.
 """
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, get_args
 
-from ..twin.errors import EdgeTwinError, ProtocolError
-from ..twin.tools.registry import DEFAULT_REGISTRY, StepResult, ToolRegistry
-from ..twin.tools.render import render_results
+from ..twin.errors import EdgeTwinError, ModelError, QueryError
+from ..twin.tools.base import MAX_STEPS
+from ..twin.tools.registry import DEFAULT_REGISTRY, ToolRegistry
 from ..twin.window import TwinWindow
 from ..twin.words import words_of
 from . import prompts
 from .answer import Answer, Status
-from .grammar import build_grammar
-from .models.base import Generation, LanguageModel
-from .protocol import AnswerBody, parse, resolve, tagged
+from .conversation import Budget, Conversation, Run, elapsed_ms
+from .fitting import fit
+from .grammar import Grammar, build_grammar
+from .models.base import Context, LanguageModel
+from .prompts import Mode
+from .resolving import ANSWERABLE, Resolved, last_ids
 from .words import says_nothing_known, unknown_words
 
-__all__ = ["Budget", "Reasoner"]
+if TYPE_CHECKING:
+    from .session import Session
 
-_STOPS = ("</plan>", "</answer>")
+__all__ = ["Budget", "History", "Reasoner"]
+
+History = Sequence[tuple[str, Sequence[int]]]
+
 _MAX_GAP_S = 0.5  # two sightings this close belong to one interval
-
-
-@dataclass(frozen=True, slots=True)
-class Budget:
-    """Where an answer stops: generated tokens, plans, seconds of wall-clock time."""
-
-    tokens: int = 256
-    rounds: int = 1
-    seconds: float = 10.0
-
-
-@dataclass(slots=True)
-class _Run:
-    """What one answer has gathered so far."""
-
-    began_s: float = field(default_factory=time.monotonic)
-    text: str = ""
-    results: list[StepResult] = field(default_factory=list)
-    plan: list[dict[str, Any]] = field(default_factory=list)
-    tokens: dict[str, int] = field(
-        default_factory=lambda: dict.fromkeys(
-            ("prompt", "rationale", "plan", "results", "answer"), 0
-        )
-    )
-    ms: dict[str, float] = field(
-        default_factory=lambda: dict.fromkeys(("prompt", "generate", "tools"), 0.0)
-    )
-    generated: int = 0
-    ended: str = ""
+_INSERTED = 128  # tokens kept free for results, besides those that may be generated
+_COLOURS = ("red", "orange", "yellow", "green", "blue", "purple", "white", "black")
 
 
 class Reasoner:
     """A language model with the tools that it may call.
 
-    ``vocabulary`` are words that ``find`` may be given besides the twin's own labels, such as
-    the detector's nouns; ``tolerant`` mends slips of models that decode without the grammar.
+    Args:
+        model: the language model.
+        registry: the tools; :meth:`answer` and :meth:`session` may be given others.
+        vocabulary: words that ``find`` may be given besides the twin's own labels, such as the
+            detector's nouns.
+        budget: where an answer stops.
+        tolerant: mend slips of models that decode without the grammar, and tell them once per
+            question what was wrong.
+        mode: how much the model explains, unless :meth:`answer` says otherwise. A mode that the
+            model was not trained for is replaced by the first that it was, and the answer's
+            message says so.
+        guided: False decodes without the grammar even where the model obeys one.
     """
 
     def __init__(
@@ -76,150 +64,254 @@ class Reasoner:
         vocabulary: Iterable[str] = (),
         budget: Budget | None = None,
         tolerant: bool = True,
+        mode: Mode = "concise",
+        guided: bool = True,
     ) -> None:
         self.model = model
         self.registry = registry
         self.vocabulary = tuple(sorted({w.casefold() for w in vocabulary}))
         self.budget = budget or Budget()
         self.tolerant = tolerant
+        self.mode: Mode = _known_mode(mode)
+        self.guided = guided
+        self._warm = Warm()  # the context of the last answer; one twin's text and a question
 
-    def answer(self, query: str, window: TwinWindow) -> Answer:
+    def answer(
+        self,
+        query: str,
+        window: TwinWindow,
+        *,
+        mode: Mode | None = None,
+        history: History = (),
+        registry: ToolRegistry | None = None,
+    ) -> Answer:
         """The ids that answer the question, with the trace.
 
+        The last prompt's cache is kept: another question on the same twin reads only what is
+        new. ``history`` are earlier (question, ids); the model sees the last ``model.turns``.
+
         Raises:
-            QueryError: if the question is empty, too long or not text.
+            QueryError: if the question is empty, too long or not text, or the mode unknown.
         """
-        clean = prompts.clean_question(query)
-        run = _Run()
-        known = self.model.known_words
-        unknown = [] if known is None else unknown_words(clean, known, window)
-        warning = _warning(unknown)
-        if window.last is None or not window.ids():
-            return self._close(run, "none", [], window, "the twin holds no objects yet", warning)
-        if says_nothing_known(clean, unknown):
-            return self._close(run, "none", [], window, "nothing known is asked for", warning)
-        try:
-            generation = self._open(clean, window, run)
-            body = self._converse(generation, window, run)
-        except EdgeTwinError as error:
-            return self._close(run, "error", [], window, str(error), warning)
-        if body is None:
-            ids = _last_ids(run.results)
-            status: Status = "partial" if run.results else "error"
-            return self._close(run, status, ids, window, run.ended, warning)
-        try:
-            ids = resolve(body, run.results, window.ids())
-        except ProtocolError as error:
-            return self._close(run, "error", [], window, str(error), warning)
-        if not ids:
-            return self._close(run, "none", [], window, "no object of the twin fits", warning)
-        visible = any(window.visible_at_end(i) for i in ids)
-        message = "" if visible else "none of these objects is visible in the newest frame"
-        return self._close(run, "ok" if visible else "stale", ids, window, message, warning)
+        return self._ask(self._warm, query, window, mode, history, registry)
 
-    def _open(self, query: str, window: TwinWindow, run: _Run) -> Generation:
-        style = self.model.style
-        start = prompts.prefix(window, self.registry, style, self.vocabulary)
-        began = time.monotonic()
-        generation = self.model.open(start, prompts.question(query), self.grammar(window))
-        run.ms["prompt"] = _ms(began)
-        run.tokens["prompt"] = generation.prompt_tokens
-        return generation
+    def session(
+        self, window: TwinWindow, registry: ToolRegistry | None = None, *, history: History = ()
+    ) -> Session:
+        """A conversation about one twin that goes on growing; see :class:`~.session.Session`."""
+        from .session import Session
 
-    def grammar(self, window: TwinWindow) -> str:
-        """What decoding is held to for this twin."""
+        return Session(self, window, registry, history=history)
+
+    def forget(self) -> None:
+        """Drop the kept context: the next answer reads its prompt from the beginning."""
+        self._warm.drop()
+
+    def tools_for(self, registry: ToolRegistry | None = None) -> ToolRegistry:
+        """The tools that the model may call: those it was trained with."""
+        usable, known = registry or self.registry, self.model.tools
+        if known is None or all(name in known for name in usable):
+            return usable
+        return ToolRegistry(tool for tool in usable.values() if tool.name in known)
+
+    def reserve(self) -> int:
+        """Tokens that a prompt leaves free for what is generated and inserted."""
+        return min(self.budget.tokens + _INSERTED, self.model.max_tokens // 2)
+
+    def grammar(
+        self, window: TwinWindow, run: Run | None = None, registry: ToolRegistry | None = None
+    ) -> Grammar:
+        """What the next turn of a question is held to, for this twin."""
+        run, tools = run or Run(), self.tools_for(registry)
         names = {key for i in window.ids() for key in window.latest(i).attributes}
         values = {v for i in window.ids() for v in window.latest(i).attributes.values()}
         words = {*self.vocabulary, *self.model.plan_words, *words_of(window), "object"}
         known = {"color", *_COLOURS}
+        done, kinds = len(run.results), [result.kind for result in run.results]
         return build_grammar(
-            self.registry.json_schemas(),
+            tools.json_schemas(),
             window.ids(),
             words,
             {text for text in names | values | known if text and text.isprintable()},
+            mode=run.mode,
+            max_steps=max(MAX_STEPS - done, 1),
+            plan=run.rounds < self.budget.rounds and done < MAX_STEPS,
+            references=tuple(k for k, kind in enumerate(kinds, 1) if kind in ANSWERABLE),
+            kinds={tool.name: tool.returns for tool in tools.values()},
+            first_step=done + 1,
+            earlier=tuple(k for k, kind in enumerate(kinds, 1) if kind == "ids"),
         )
 
-    def _converse(self, generation: Generation, window: TwinWindow, run: _Run) -> AnswerBody | None:
-        """Rounds of generation and tools; None when a budget ends first."""
-        deadline = run.began_s + self.budget.seconds
-        for round_number in range(self.budget.rounds + 1):
-            left = self.budget.tokens - run.generated
-            if left <= 0 or time.monotonic() >= deadline:
-                run.ended = self._which_budget(left)
-                return None
-            began = time.monotonic()
-            piece = generation.generate(_STOPS, left, deadline)
-            run.ms["generate"] += _ms(began)
-            run.generated += piece.tokens
-            _count(run, piece.text, piece.tokens)
-            run.text += piece.text
-            if piece.end in ("length", "time"):
-                run.ended = self._which_budget(0 if piece.end == "length" else 1)
-                return None
-            transcript = parse(run.text, tolerant=self.tolerant, complete=False)
-            if transcript.answer is not None:
-                return transcript.answer
-            if not transcript.paused:
-                raise ProtocolError("expected a plan or an answer, got a rationale only; ask again")
-            if round_number == self.budget.rounds:
-                run.ended = f"the budget of {self.budget.rounds} plans ended; allow more rounds"
-                return None
-            self._compute(transcript.rounds[-1].plan, generation, window, run)
-        return None
-
-    def _compute(
+    def _ask(
         self,
-        plan: list[dict[str, Any]],
-        generation: Generation,
+        warm: Warm,
+        query: str,
         window: TwinWindow,
-        run: _Run,
-    ) -> None:
-        began = time.monotonic()
-        run.plan = plan
-        run.results = self.registry.run_plan(plan, window)
-        run.ms["tools"] += _ms(began)
-        inserted = tagged("results", render_results(run.results))
-        if not run.text.endswith("</plan>"):  # a tolerant parse closed it
-            run.text += "</plan>"
-            generation.append("</plan>")
-        run.text += inserted
-        began = time.monotonic()
-        run.tokens["results"] += generation.append(inserted)
-        run.ms["prompt"] += _ms(began)
+        mode: Mode | None,
+        history: History,
+        registry: ToolRegistry | None,
+        notes: Sequence[str] = (),
+    ) -> Answer:
+        clean = prompts.clean_question(query)
+        tools = self.tools_for(registry)
+        run = Run(mode=self._mode(mode))
+        for note in (*notes, self._mode_note(mode)):
+            run.note(note)
+        looks = any(tool.category == "perception" for tool in tools.values())
+        known = self.model.known_words
+        if known is not None and looks:
+            known = known | frozenset(word for text in self.vocabulary for word in text.split())
+        unknown = [] if known is None else unknown_words(clean, known, window)
+        run.note(_warning(unknown))
+        if window.last is None or not (window.ids() or looks):
+            return self._close(run, "none", Resolved(), window, "the twin holds no objects yet")
+        if says_nothing_known(clean, unknown):
+            return self._close(run, "none", Resolved(), window, "nothing known is asked for")
+        turns = self._turns(history, window, run)
+        try:
+            context = self._read(warm, clean, window, turns, tools, run)
+            if run.ended_by or context is None:
+                return self._unfinished(run, window)
+            found = Conversation(
+                self.model,
+                context,
+                window,
+                tools,
+                run,
+                self.budget,
+                lambda now: self.grammar(window, now, tools) if self._guides else None,
+                tolerant=self.tolerant,
+            ).converse()
+        except EdgeTwinError as error:
+            if isinstance(error, ModelError):
+                warm.drop()
+            return self._close(run, "error", Resolved(), window, str(error))
+        except BaseException:  # an interrupt leaves the context in the middle of a turn
+            warm.drop()
+            raise
+        return self._unfinished(run, window) if found is None else self._done(run, found, window)
 
-    def _which_budget(self, tokens_left: int) -> str:
-        if tokens_left <= 0:
-            return f"the budget of {self.budget.tokens} tokens ended before the answer; allow more"
-        return f"the budget of {self.budget.seconds:g} s ended before the answer; allow more"
+    @property
+    def _guides(self) -> bool:
+        return self.guided and self.model.guided
+
+    def _mode(self, mode: Mode | None) -> Mode:
+        wanted = self.mode if mode is None else _known_mode(mode)
+        return wanted if wanted in self.model.modes else (*self.model.modes, "concise")[0]
+
+    def _mode_note(self, mode: Mode | None) -> str:
+        wanted, used = mode or self.mode, self._mode(mode)
+        if wanted == used:
+            return ""
+        return f"this model does not know the mode {wanted}; {used} was used"
+
+    def _turns(self, history: History, window: TwinWindow, run: Run) -> list[str]:
+        """Earlier questions as text; ids that the twin has lost since are left out."""
+        if history and not self.model.turns:
+            run.note("this model is not shown earlier questions; name what you mean")
+            return []
+        shown = list(history)[-self.model.turns :] if self.model.turns else []
+        return [prompts.turn(query, [i for i in ids if i in window]) for query, ids in shown]
+
+    def _read(
+        self,
+        warm: Warm,
+        query: str,
+        window: TwinWindow,
+        turns: list[str],
+        tools: ToolRegistry,
+        run: Run,
+    ) -> Context | None:
+        """A context that holds the prompt; None when nothing makes it fit."""
+        tail = [*turns, prompts.question(query, run.mode)]
+        start = fit(self.model, window, tools, self.vocabulary, tail, self.reserve(), warm.level)
+        warm.level = start.level
+        run.note(start.message)
+        if not start.fits:
+            run.end(
+                "context",
+                f"expected a prompt of at most {self.model.max_tokens - self.reserve()} tokens, "
+                "got more even with the shortest twin; ask with fewer tools or earlier questions",
+            )
+            return None
+        began = elapsed_ms(0.0)
+        context = warm.context(self.model)
+        read = context.read((start.prefix, *tail))
+        run.ms["prompt"] = elapsed_ms(0.0) - began
+        run.tokens["prompt"], run.reused = read.tokens, read.reused
+        return context
+
+    def _unfinished(self, run: Run, window: TwinWindow) -> Answer:
+        """The answer of a question that a budget ended."""
+        ids = tuple(last_ids(run.results, window))
+        status: Status = "partial" if run.results else "error"
+        return self._close(run, status, Resolved(ids), window, run.ended)
+
+    def _done(self, run: Run, found: Resolved, window: TwinWindow) -> Answer:
+        if found.is_none:
+            message = {
+                "ids": "no object of the twin fits",
+                "number": "there is nothing to compute the number from",
+                "intervals": "there is no such time",
+            }.get(found.kind, "nothing fits")
+            return self._close(run, "none", found, window, message)
+        seen = found.kind != "ids" or any(window.visible_at_end(i) for i in found.ids)
+        message = "" if seen else "none of these objects is visible in the newest frame"
+        return self._close(run, "ok" if seen else "stale", found, window, message)
 
     def _close(
-        self,
-        run: _Run,
-        status: Status,
-        ids: list[int],
-        window: TwinWindow,
-        message: str,
-        warning: str,
+        self, run: Run, status: Status, found: Resolved, window: TwinWindow, message: str
     ) -> Answer:
-        run.tokens["total"] = sum(run.tokens.values())
-        run.ms["total"] = _ms(run.began_s)
-        rationale = run.text.partition("<reason>")[2].partition("</reason>")[0]
+        tokens = {**run.tokens, "total": sum(run.tokens.values())}
+        run.ms["total"] = elapsed_ms(run.began_s)
+        rationale = run.rationale or run.text.partition("<reason>")[2].partition("</reason>")[0]
+        timed = found.kind == "intervals"
         return Answer(
             status=status,
-            ids=ids,
-            intervals=_intervals(window, ids),
+            ids=list(found.ids),
+            intervals=list(found.intervals) if timed else _intervals(window, found.ids),
+            value=found.value,
+            mode=run.mode,
             rationale=rationale,
+            description=run.description,
             plan=run.plan,
             results=[result.value for result in run.results],
-            tokens=run.tokens,
+            rounds=run.rounds,
+            repairs=run.repairs,
+            ended_by=run.ended_by,
+            tokens={**tokens, "reused": run.reused, "forced": run.forced},
             ms={name: round(value, 3) for name, value in run.ms.items()},
             model={"id": self.model.name, "sha256": self.model.sha256},
-            message="; ".join(part for part in (message, warning) if part),
+            message="; ".join(part for part in (message, *run.notes) if part),
             transcript=run.text,
         )
 
 
-_COLOURS = ("red", "orange", "yellow", "green", "blue", "purple", "white", "black")
+class Warm:
+    """A context kept between questions, and how much of the twin it was shown."""
+
+    def __init__(self) -> None:
+        self._context: Context | None = None
+        self.level = 0
+
+    def context(self, model: LanguageModel) -> Context:
+        """The kept context, opened when there is none."""
+        if self._context is None:
+            self._context = model.open()
+        return self._context
+
+    def drop(self) -> None:
+        """Close the context; another is opened for the next question."""
+        context, self._context = self._context, None
+        if context is not None:
+            context.close()
+
+
+def _known_mode(mode: str) -> Mode:
+    for known in get_args(Mode):
+        if mode == known:
+            return known  # type: ignore[no-any-return]
+    raise QueryError(f"expected a mode of {', '.join(get_args(Mode))}, got {mode!r}")
 
 
 def _warning(unknown: Sequence[str]) -> str:
@@ -227,31 +319,6 @@ def _warning(unknown: Sequence[str]) -> str:
         return ""
     listed = ", ".join(unknown[:6])
     return f"this model set does not know: {listed}; its answer may be wrong"
-
-
-def _count(run: _Run, text: str, tokens: int) -> None:
-    """Share a piece's tokens between its blocks, by characters."""
-    lengths = {"rationale": 0, "plan": 0, "answer": 0}
-    rest = text
-    for name, end in (("rationale", "</reason>"), ("plan", "</plan>"), ("answer", "</answer>")):
-        head, mark, tail = rest.partition(end)
-        if mark:
-            lengths[name], rest = len(head) + len(mark), tail
-    last = next((n for n in ("answer", "plan", "rationale") if lengths[n]), "rationale")
-    lengths[last] += len(rest)
-    total = sum(lengths.values())
-    left = tokens
-    for name, length in lengths.items():
-        share = left if name == last else tokens * length // max(total, 1)
-        run.tokens[name] += min(share, left)
-        left -= min(share, left)
-
-
-def _last_ids(results: Sequence[StepResult]) -> list[int]:
-    for result in reversed(results):
-        if result.kind == "ids" and isinstance(result.value, list):
-            return [int(i) for i in result.value if isinstance(i, (int, float))]
-    return []
 
 
 def _intervals(window: TwinWindow, ids: Sequence[int]) -> list[tuple[float, float]]:
@@ -264,7 +331,3 @@ def _intervals(window: TwinWindow, ids: Sequence[int]) -> list[tuple[float, floa
         else:
             merged.append((t, t))
     return merged
-
-
-def _ms(began_s: float) -> float:
-    return (time.monotonic() - began_s) * 1e3

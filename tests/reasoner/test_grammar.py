@@ -17,12 +17,14 @@ needs_weights = pytest.mark.skipif(
 
 
 def grammar(ids: tuple[int, ...] = (1, 12)) -> str:
-    return build_grammar(SCHEMAS, ids, WORDS, ["color", "red", "blue"])
+    return build_grammar(SCHEMAS, ids, WORDS, ["color", "red", "blue"]).lark({})
 
 
 def test_deterministic_and_ordered() -> None:
     text = grammar()
-    assert text == build_grammar(SCHEMAS, [12, 1, 1], reversed(WORDS), ["red", "color", "blue"])
+    assert text == build_grammar(
+        SCHEMAS, [12, 1, 1], reversed(WORDS), ["red", "color", "blue"]
+    ).lark({})
     lines = dict(line.split(": ", 1) for line in text.splitlines() if ": " in line)
     assert lines["start"] == "plan | answer"
     assert lines["id"] == '"1" | "12"'
@@ -41,7 +43,7 @@ def test_without_ids_the_first_step_needs_none() -> None:
 
 
 def test_fewer_steps() -> None:
-    text = build_grammar(SCHEMAS, [1], ["mug"], ["red"], max_steps=2)
+    text = build_grammar(SCHEMAS, [1], ["mug"], ["red"], max_steps=2).lark({})
     assert "step_3" not in text
     assert 'body: "none" | /\\$[1-2]/' in text
 

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import time
 from pathlib import Path
 
 import pytest
@@ -47,11 +46,6 @@ def test_prefix_reuse_changes_nothing(model: OrtGenAiModel, window: TwinWindow) 
     assert again.transcript == first.transcript
     fresh = Reasoner(OrtGenAiModel(model.bundle)).answer("Find the green thing.", window)
     assert fresh.transcript == first.transcript
-    generation = model.open("twin\nframe 256x256\n", "question: a\n", None)
-    other = model.open("twin\nframe 256x256\n", "question: b\n", None)
-    assert (generation.reused_tokens, other.reused_tokens > 10) == (0, True)
-    with pytest.raises(ModelError, match="another ended"):
-        generation.generate(("</plan>",), 4, time.monotonic() + 5)
 
 
 def test_unknown_words_warn(model: OrtGenAiModel, window: TwinWindow) -> None:
@@ -69,7 +63,7 @@ def test_budget_of_tokens_and_time(model: OrtGenAiModel, window: TwinWindow) -> 
 
 def test_prompt_that_does_not_fit(model: OrtGenAiModel) -> None:
     with pytest.raises(ModelError, match="shorter window"):
-        model.open("1 red mug\n" * 2000, "question: x\n", None)
+        model.open().read(["1 red mug\n" * 2000, "question: x\n"])
 
 
 def copy(tmp_path: Path) -> Path:

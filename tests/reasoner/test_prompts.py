@@ -16,9 +16,9 @@ def test_prefix_is_byte_stable_and_question_comes_last(window: TwinWindow) -> No
     reasoner = Reasoner(model)
     reasoner.answer("the blue mug", window)
     reasoner.answer("something to drink from", TwinWindow(window.frames))
-    (first, asked, grammar), (second, other, same) = model.prompts
+    (first, asked), (second, other) = model.reads
     assert first.encode() == second.encode()
-    assert grammar == same
+    assert model.grammars[0] == model.grammars[1]
     assert (asked, other) == ("question: the blue mug\n", "question: something to drink from\n")
 
 

@@ -1,0 +1,153 @@
+"""Grammars at work: llguidance's matchers over a model's tokenizer.
+
+A grammar is compiled once per tokenizer and kept in a small cache; every piece of text gets a
+copy of the compiled matcher (microseconds), which shares what the others have learnt of the
+grammar. Added tokens of the tokenizer (the protocol's tags, pieces of tool calls) are what
+llguidance takes for special tokens: quoted text never matches them, so
+:meth:`~..grammar.Grammar.lark` writes them as token literals.
+
+Not covered: several sequences at once, grammars that are not :class:`~..grammar.Grammar`.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+from collections import OrderedDict
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ...twin.errors import ModelError
+from ..grammar import Grammar
+
+__all__ = ["Constraint", "Matcher", "added_tokens"]
+
+_MAX_GRAMMARS = 16  # compiled ones kept, about 1 MB each: a plan's and an answer's per twin
+
+
+class Constraint:
+    """Compiles grammars for one tokenizer.
+
+    Args:
+        tokenizer_json: text of a ``tokenizer.json``.
+        vocabulary: length of the model's row of logits (may exceed the tokenizer's words).
+        eos: tokens that end a text.
+
+    Raises:
+        ModelError: if llguidance is missing or cannot read the tokenizer.
+    """
+
+    def __init__(self, tokenizer_json: str, vocabulary: int, eos: Iterable[int]) -> None:
+        try:
+            lib: Any = importlib.import_module("llguidance")
+        except ImportError as error:
+            raise ModelError(
+                "expected llguidance, which holds decoding to a grammar, got none; "
+                "run: pip install 'llguidance>=1.9'"
+            ) from error
+        self.added = added_tokens(tokenizer_json)
+        self._lib = lib
+        try:
+            ends = sorted(eos)
+            self._tokenizer = lib.LLTokenizer(
+                tokenizer_json, n_vocab=vocabulary, eos_token=ends or None
+            )
+        except Exception as error:  # the library raises bare ValueError and the like
+            raise ModelError(
+                f"expected a tokenizer.json that llguidance reads, got: {_first(error)}"
+            ) from error
+        self._compiled: OrderedDict[Grammar, Any] = OrderedDict()
+        self.compiled = 0  # grammars compiled so far
+
+    def matcher(self, grammar: Grammar) -> Matcher:
+        """A matcher at the grammar's beginning.
+
+        Raises:
+            ModelError: if llguidance refuses the grammar.
+        """
+        if grammar in self._compiled:
+            self._compiled.move_to_end(grammar)
+        else:
+            self._compiled[grammar] = self._compile(grammar)
+            if len(self._compiled) > _MAX_GRAMMARS:
+                self._compiled.popitem(last=False)
+        return Matcher(self._compiled[grammar].deep_copy())
+
+    def _compile(self, grammar: Grammar) -> Any:
+        self.compiled += 1
+        try:
+            matcher = self._lib.LLMatcher(self._tokenizer, grammar.lark(self.added), log_level=0)
+        except Exception as error:
+            raise ModelError(f"expected a grammar to compile, got: {_first(error)}") from error
+        if matcher.is_error():
+            raise ModelError(f"expected a grammar to compile, got: {_first(matcher.get_error())}")
+        return matcher
+
+
+class Matcher:
+    """Where one piece of text stands in its grammar."""
+
+    __slots__ = ("_matcher",)
+
+    def __init__(self, matcher: Any) -> None:
+        self._matcher = matcher
+
+    @property
+    def done(self) -> bool:
+        """Whether the grammar has come to its end."""
+        return bool(self._matcher.is_stopped())
+
+    def forced(self) -> list[int]:
+        """Tokens that have to come next; they are taken."""
+        tokens: list[int] = self._matcher.compute_ff_tokens()
+        if tokens and not self._matcher.consume_tokens(tokens):
+            raise self._failed()
+        return tokens
+
+    def take(self, token: int) -> bool:
+        """Take the token if it may come next."""
+        return bool(self._matcher.try_consume_tokens([token]) == 1)
+
+    def allowed(self) -> npt.NDArray[np.intp]:
+        """Ids of the tokens that may come next, ascending."""
+        mask = np.frombuffer(self._matcher.compute_bitmask(), np.uint8)
+        if self._matcher.is_error():
+            raise self._failed()
+        return np.flatnonzero(np.unpackbits(mask, bitorder="little"))
+
+    def best(self, row: npt.NDArray[np.floating[Any]]) -> int:
+        """Take the allowed token of the highest logit (V,)."""
+        ids = self.allowed()
+        ids = ids[ids < row.size]
+        if not ids.size:
+            raise self._failed()
+        token = int(ids[row[ids].argmax()])
+        if not self.take(token):
+            raise self._failed()
+        return token
+
+    def _failed(self) -> ModelError:
+        reason = _first(self._matcher.get_error()) or "no token allowed"
+        return ModelError(f"expected the grammar to allow a next token, got: {reason}")
+
+
+def added_tokens(tokenizer_json: str) -> dict[str, int]:
+    """The added tokens of a ``tokenizer.json``, ids by text.
+
+    Raises:
+        ModelError: if it is none.
+    """
+    try:
+        record: Mapping[str, Any] = json.loads(tokenizer_json)
+        return {str(t["content"]): int(t["id"]) for t in record.get("added_tokens") or ()}
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise ModelError(f"expected a tokenizer.json, got {type(error).__name__}") from error
+
+
+def _first(error: object) -> str:
+    """The first line of a message, cut."""
+    lines = str(error).strip().splitlines()
+    return lines[0][:200] if lines else ""
