@@ -21,12 +21,13 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, get_args
 
 from ..twin.errors import ProtocolError
 from ..twin.tools.base import MAX_STEPS, parse_reference, show
 from ..twin.tools.registry import StepResult
+from . import mending
 
 __all__ = [
     "EOS",
@@ -35,11 +36,13 @@ __all__ = [
     "Block",
     "Round",
     "Transcript",
+    "Turn",
     "blocks",
     "check_order",
     "parse",
     "parse_answer",
     "parse_plan",
+    "parse_turn",
     "render_answer",
     "render_plan",
     "resolve",
@@ -61,7 +64,12 @@ _NEXT: dict[str | None, tuple[str, ...]] = {
     "explain": ("end",),
 }
 _TAG = re.compile(rf"<(/?)({'|'.join(_NAMES)})>")
-_FENCE = re.compile(r"^```\w*\s*|\s*```$")
+_PAUSES = re.compile(r"</(?:plan|answer)>")
+_TRIMMED = " \n\t.`'\"*"
+_IDS = r"\d{1,6}(?:\s*,\s*\d{1,6})*"
+_LOOSE_IDS = re.compile(
+    rf"(?:\{{?[\"']?(?:ids?|objects?|answer)[\"']?\s*:?\s*)?\[?\s*({_IDS})\s*\]?\s*\}}?", re.ASCII
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +120,22 @@ class Transcript:
         return bool(self.rounds) and self.rounds[-1].results is None
 
 
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """What a model wrote in one go: a plan or an answer, and what came before it.
+
+    ``text`` is the turn as the context should hold it: the model's own when nothing was mended,
+    else the same blocks written as the protocol wants them.
+    """
+
+    text: str
+    rationale: str = ""
+    description: str = ""
+    plan: list[dict[str, Any]] | None = None
+    answer: AnswerBody | None = None
+    repairs: tuple[str, ...] = ()
+
+
 def tagged(tag: Tag, body: str) -> str:
     """The body between its tags."""
     return f"<{tag}>{body}</{tag}>"
@@ -152,6 +176,10 @@ def blocks(text: str, repairs: list[str] | None = None) -> list[Block]:
         elif opened is not None and closing and name == opened[0]:
             found.append(Block(name, text[opened[1] : match.start()]))
             opened, end = None, match.end()
+        elif opened is None and not found and repairs is not None and text[: match.start()].strip():
+            repairs.append(f"opened <{name}> at the beginning")
+            found.append(Block(name, text[: match.start()].strip()))
+            end = match.end()
         elif opened is not None and not closing and repairs is not None and name != opened[0]:
             repairs.append(f"closed <{opened[0]}> before <{name}>")
             found.append(Block(opened[0], text[opened[1] : match.start()]))
@@ -206,17 +234,15 @@ def parse_plan(body: str, repairs: list[str] | None = None) -> list[dict[str, An
         ProtocolError: if it is not a JSON list of 1 to 8 objects.
     """
     try:
-        plan = json.loads(body)
-    except (json.JSONDecodeError, RecursionError) as error:
+        plan = mending.strict_json(body)
+    except ValueError as error:
         if repairs is None:
             raise ProtocolError(
-                f"expected a plan as a JSON list of tool calls, got {show(body)}: "
-                f"{getattr(error, 'msg', 'nested too deeply')}"
+                f"expected a plan as a JSON list of tool calls, got {show(body)}: {error}"
             ) from error
-        plan = _mended_json(body, repairs)
-    if isinstance(plan, dict) and repairs is not None:
-        repairs.append("put a single call into a list")
-        plan = [plan]
+        plan = mending.lenient_json(body, repairs)
+    if repairs is not None:
+        plan = mending.plain_calls(plan, repairs)
     if not isinstance(plan, list) or not 1 <= len(plan) <= MAX_STEPS:
         came = f"{len(plan)} steps" if isinstance(plan, list) else show(plan)
         raise ProtocolError(f"expected a plan of 1 to {MAX_STEPS} steps, got {came}")
@@ -235,21 +261,22 @@ def parse_answer(body: str, repairs: list[str] | None = None) -> AnswerBody:
         ProtocolError: for anything else.
     """
     text = body
-    if repairs is not None and text != text.strip(" \n.`'\""):
+    if repairs is not None and text != text.strip(_TRIMMED):
         repairs.append("trimmed the answer")
-        text = text.strip(" \n.`'\"")
-    reference = parse_reference(text)
+        text = text.strip(_TRIMMED)
+    loose = text.strip("[](){}\"' ") if repairs is not None else text
+    reference = parse_reference(loose)
     if reference is not None:
         return AnswerBody(reference=reference)
-    if text == "none" or (repairs is not None and text.lower() in ("none", "[]", "no", "null")):
+    if text == "none":
         return AnswerBody()
-    pattern = (
-        r"\[\d{1,6}(,\d{1,6})*\]" if repairs is None else r"\[?\s*\d{1,6}(\s*,\s*\d{1,6})*\s*\]?"
-    )
-    if re.fullmatch(pattern, text, re.ASCII):
-        ids = tuple(dict.fromkeys(int(n) for n in re.findall(r"\d+", text)))
-        return AnswerBody(ids=ids)
-    raise ProtocolError(f"expected an answer of the form $k, [3,7] or none, got {show(body)}")
+    if repairs is not None and (text == "[]" or loose.lower() in ("none", "no", "null")):
+        return AnswerBody()
+    exact = re.fullmatch(r"\[(\d{1,6}(?:,\d{1,6})*)\]", text, re.ASCII)
+    found = exact or (_LOOSE_IDS.fullmatch(text) if repairs is not None else None)
+    if found is None:
+        raise ProtocolError(f"expected an answer of the form $k, [3,7] or none, got {show(body)}")
+    return AnswerBody(ids=tuple(dict.fromkeys(int(n) for n in re.findall(r"\d+", found[1]))))
 
 
 def parse(text: str, tolerant: bool = False, complete: bool = True) -> Transcript:
@@ -279,6 +306,69 @@ def parse(text: str, tolerant: bool = False, complete: bool = True) -> Transcrip
         elif block.tag == "answer":
             answer = parse_answer(block.body, repairs)
     return Transcript(rationale, tuple(rounds), answer, tuple(repairs or ()), description)
+
+
+def parse_turn(text: str, tolerant: bool = False) -> Turn:
+    """Parse what a model wrote in one go, up to its plan or its answer.
+
+    Results that a model writes itself are never read: strictly they are an error, tolerantly
+    they are dropped with everything after the plan.
+
+    Raises:
+        ProtocolError: if there is no plan or answer in it, or it is broken beyond repair.
+    """
+    repairs: list[str] | None = [] if tolerant else None
+    kept = text.removesuffix(EOS)
+    if repairs is not None:
+        kept = _first_turn(kept, repairs)
+    found = blocks(kept, repairs)
+    if any(block.tag == "results" for block in found):
+        if repairs is None:
+            raise ProtocolError("expected no <results> of the model's own, got some; they are ours")
+        found = found[: next(n for n, block in enumerate(found) if block.tag == "results")]
+        repairs.append("dropped results that the model wrote")
+    if repairs is not None:
+        found = _one_rationale(found, repairs)
+    check_order(found, complete=False)
+    last = found[-1].tag if found else None
+    if last not in ("plan", "answer", "explain"):
+        came = "a rationale only" if found else "an empty text"
+        raise ProtocolError(f"expected a plan or an answer, got {came}; ask again")
+    bodies = {block.tag: block.body for block in found}
+    plan = parse_plan(bodies["plan"], repairs) if "plan" in bodies else None
+    answer = parse_answer(bodies["answer"], repairs) if "answer" in bodies else None
+    rationale, description = bodies.get("reason", ""), bodies.get("describe", "").strip()
+    turn = Turn(kept, rationale, description, plan, answer, tuple(repairs or ()))
+    return replace(turn, text=_rendered(turn)) if repairs else turn
+
+
+def _one_rationale(found: list[Block], repairs: list[str]) -> list[Block]:
+    """The blocks with the rationales at their beginning joined."""
+    count = next((n for n, block in enumerate(found) if block.tag != "reason"), len(found))
+    if count < 2:
+        return found
+    repairs.append("joined rationales")
+    return [Block("reason", " ".join(block.body for block in found[:count])), *found[count:]]
+
+
+def _rendered(turn: Turn) -> str:
+    """A mended turn as the protocol wants it."""
+    text = tagged("reason", turn.rationale) if turn.rationale else ""
+    text += tagged("describe", turn.description) if turn.description else ""
+    if turn.plan is not None:
+        return text + tagged("plan", render_plan(turn.plan))
+    return text + tagged("answer", render_answer(turn.answer or AnswerBody()))
+
+
+def _first_turn(text: str, repairs: list[str]) -> str:
+    """The text up to its first plan or answer, without thinking, tagged if it was bare."""
+    text = mending.without_thinking(text, repairs)
+    if _TAG.search(text) is None:
+        return mending.bare_turn(text, repairs) or text
+    end = _PAUSES.search(text)
+    if end is not None and text[end.end() :].strip():
+        repairs.append(f"dropped text after {end[0]}")
+    return text[: end.end()] if end is not None else text
 
 
 def resolve(answer: AnswerBody, results: Sequence[StepResult], known: Sequence[int]) -> list[int]:
@@ -312,37 +402,17 @@ def resolve(answer: AnswerBody, results: Sequence[StepResult], known: Sequence[i
 
 
 def _between(text: str, found: list[Block], repairs: list[str] | None) -> None:
-    """Text outside tags: white space is mended when tolerant, a bare first rationale too."""
+    """Text outside tags: tolerantly the first becomes the rationale, the rest is skipped."""
     if not text:
         return
-    if repairs is None or (text.strip() and found):
+    if repairs is None:
         raise ProtocolError(
             f"expected only tagged blocks, got {show(text.strip() or text)} between"
         )
-    if text.strip():
+    if not text.strip():
+        repairs.append("skipped white space between blocks")
+    elif found:
+        repairs.append("skipped text between blocks")
+    else:
         repairs.append("took untagged text as the rationale")
         found.append(Block("reason", text.strip()))
-    else:
-        repairs.append("skipped white space between blocks")
-
-
-def _mended_json(body: str, repairs: list[str]) -> Any:
-    text = _FENCE.sub("", body.strip())
-    attempts = [
-        (
-            "removed a code fence or text around the list",
-            text[text.find("[") : text.rfind("]") + 1],
-        ),
-        ("replaced single quotes", text.replace("'", '"')),
-        ("closed the list", text.rstrip(", ") + "]"),
-        ("closed the call and the list", text.rstrip(", ") + "}]"),
-        ("removed a trailing comma", re.sub(r",\s*([\]}])", r"\1", text)),
-    ]
-    for repair, attempt in attempts:
-        try:
-            plan = json.loads(attempt)
-        except (json.JSONDecodeError, RecursionError):
-            continue
-        repairs.append(repair)
-        return plan
-    raise ProtocolError(f"expected a plan as a JSON list of tool calls, got {show(body)}")

@@ -9,6 +9,7 @@ Not covered: several questions at once, sampling, self-consistency votes.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, get_args
 
@@ -30,7 +31,7 @@ from .words import says_nothing_known, unknown_words
 if TYPE_CHECKING:
     from .session import Session
 
-__all__ = ["Budget", "History", "Reasoner"]
+__all__ = ["Budget", "History", "Reasoner", "Warm"]
 
 History = Sequence[tuple[str, Sequence[int]]]
 
@@ -93,7 +94,7 @@ class Reasoner:
         Raises:
             QueryError: if the question is empty, too long or not text, or the mode unknown.
         """
-        return self._ask(self._warm, query, window, mode, history, registry)
+        return self.ask_in(self._warm, query, window, mode, history, registry)
 
     def session(
         self, window: TwinWindow, registry: ToolRegistry | None = None, *, history: History = ()
@@ -142,7 +143,7 @@ class Reasoner:
             earlier=tuple(k for k, kind in enumerate(kinds, 1) if kind == "ids"),
         )
 
-    def _ask(
+    def ask_in(
         self,
         warm: Warm,
         query: str,
@@ -152,6 +153,7 @@ class Reasoner:
         registry: ToolRegistry | None,
         notes: Sequence[str] = (),
     ) -> Answer:
+        """As :meth:`answer`, in a context of the caller's, with notes for its message."""
         clean = prompts.clean_question(query)
         tools = self.tools_for(registry)
         run = Run(mode=self._mode(mode))
@@ -234,10 +236,10 @@ class Reasoner:
                 "got more even with the shortest twin; ask with fewer tools or earlier questions",
             )
             return None
-        began = elapsed_ms(0.0)
+        began = time.monotonic()
         context = warm.context(self.model)
         read = context.read((start.prefix, *tail))
-        run.ms["prompt"] = elapsed_ms(0.0) - began
+        run.ms["prompt"] = elapsed_ms(began)
         run.tokens["prompt"], run.reused = read.tokens, read.reused
         return context
 

@@ -2,7 +2,8 @@
 
 A model of a limited vocabulary answers anything, so its owner has to be told. A word counts as
 known if it is in the training questions, in the twin, or one slip of the keyboard away from
-such a word (training questions have slips too).
+such a word (training questions have slips too). Words of follow-ups ("and the other one?") carry
+no object of their own: such a question says nothing unknown.
 
 Not covered: known words in a meaning that was never trained.
 """
@@ -28,6 +29,8 @@ objects of on one ones or out over please point see segment should show so some 
 something tell that the their them then there these they thing things this those to under up
 us want was we were what when where which while who whose will with would you your item items
 highlight select pick locate identify give look need
+again also and another both but each either else how its itself neither next or other others
+previous same still theirs too what's which's ones thanks okay ok
 """
 _FUNCTION = frozenset(_FUNCTION_TEXT.split())
 

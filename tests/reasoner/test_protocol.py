@@ -13,10 +13,8 @@ from edgetwin.reasoner.protocol import (
     parse_plan,
     render_answer,
     render_plan,
-    resolve,
 )
 from edgetwin.twin.errors import ProtocolError
-from edgetwin.twin.tools.registry import StepResult
 
 PLAN = '[{"tool":"find","words":["mug"]}]'
 FULL = f"<reason>the mugs</reason><plan>{PLAN}</plan><results>[[1,2]]</results><answer>$1</answer>"
@@ -126,7 +124,7 @@ def test_tolerance_ends() -> None:
     with pytest.raises(ProtocolError):
         parse_plan("[" * 100_000, [])
     with pytest.raises(ProtocolError):
-        parse("<answer>none</answer> and more", tolerant=True)
+        parse("<answer>none</answer><plan>[]</plan>", tolerant=True)
 
 
 def test_answers() -> None:
@@ -153,19 +151,6 @@ def test_order_of_blocks() -> None:
     check_order([Block("plan", PLAN)], complete=False)
     with pytest.raises(ProtocolError, match="block 2"):
         check_order([Block("reason", ""), Block("results", "")])
-
-
-def test_resolve() -> None:
-    results = [StepResult("find", "ids", [2, 1]), StepResult("count", "number", 2)]
-    assert resolve(AnswerBody(reference=1), results, [1, 2]) == [2, 1]
-    assert resolve(AnswerBody(ids=(2,)), results, [1, 2]) == [2]
-    assert resolve(AnswerBody(), results, [1, 2]) == []
-    with pytest.raises(ProtocolError, match="not run"):
-        resolve(AnswerBody(reference=3), results, [1, 2])
-    with pytest.raises(ProtocolError, match="gives number"):
-        resolve(AnswerBody(reference=2), results, [1, 2])
-    with pytest.raises(ProtocolError, match="got 9"):
-        resolve(AnswerBody(ids=(9,)), results, [1, 2])
 
 
 def test_description_and_explanation() -> None:

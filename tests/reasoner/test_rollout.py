@@ -24,7 +24,8 @@ def test_whole_tool_loop(window: TwinWindow) -> None:
     assert answer.results == [[1, 2], [3], [1]]
     assert model.appended == ["<results>[[1,2],[3],[1]]</results>"]
     assert answer.intervals == [(0.0, 1.0)]
-    assert answer.tokens["total"] == sum(v for k, v in answer.tokens.items() if k != "total")
+    parts = ("prompt", "rationale", "description", "plan", "results", "answer")
+    assert answer.tokens["total"] == sum(answer.tokens[part] for part in parts)
     assert answer.tokens["rationale"] == len("<reason>mugs left of the box</reason>")
     assert answer.tokens["answer"] == len("<answer>$3</answer>")
     assert answer.model == {"id": "scripted", "sha256": ""}
@@ -103,18 +104,21 @@ def test_malformed_plan_is_mended_or_reported(window: TwinWindow) -> None:
     model = ScriptedModel([unclosed, "<answer>$1</answer>"])
     answer = Reasoner(model).answer("mugs", window)
     assert (answer.status, answer.ids) == ("ok", [1, 2])
-    assert model.appended[0] == "</plan>"
+    assert model.appended[0] == "]</plan>"
+    assert answer.repairs == 2
+    assert answer.transcript.startswith(unclosed + "]</plan><results>")
     strict = Reasoner(ScriptedModel([unclosed]), tolerant=False).answer("mugs", window)
     assert strict.status == "error"
     assert "</plan>" in strict.message
-    hopeless = Reasoner(ScriptedModel(["<plan>find it</plan>"])).answer("mugs", window)
-    assert hopeless.status == "error"
-    assert "JSON list" in hopeless.message
+    hopeless = ["<plan>find it</plan>", "<plan>find it now</plan>"]
+    answer = Reasoner(ScriptedModel(hopeless)).answer("mugs", window)
+    assert (answer.status, answer.repairs) == ("error", 1)
+    assert "find it'; asked again, then: expected a plan as a JSON list" in answer.message
 
 
 def test_tool_error_is_reported(window: TwinWindow) -> None:
     plan = '<reason>x</reason><plan>[{"tool":"left_of","of":"$1"}]</plan>'
-    answer = Reasoner(ScriptedModel([plan])).answer("mugs", window)
+    answer = Reasoner(ScriptedModel([plan]), tolerant=False).answer("mugs", window)
     assert answer.status == "error"
     assert "earlier step" in answer.message
     assert answer.plan[0]["tool"] == "left_of"
@@ -122,15 +126,17 @@ def test_tool_error_is_reported(window: TwinWindow) -> None:
 
 def test_wrong_reference_and_unknown_id(window: TwinWindow) -> None:
     model = ScriptedModel([FIND, "<answer>$7</answer>"])
-    answer = Reasoner(model).answer("mugs", window)
-    assert answer.status == "error"
+    answer = Reasoner(model, tolerant=False).answer("mugs", window)
+    assert (answer.status, answer.ids) == ("error", [])
     assert "step that was not run" in answer.message
     model = ScriptedModel(["<reason>x</reason><answer>[9]</answer>"])
-    assert Reasoner(model).answer("mugs", window).status == "error"
+    answer = Reasoner(model, tolerant=False).answer("mugs", window)
+    assert (answer.status, answer.ids) == ("error", [])
 
 
 def test_rationale_without_end(window: TwinWindow) -> None:
-    answer = Reasoner(ScriptedModel(["<reason>hmm</reason>"])).answer("mugs", window)
+    model = ScriptedModel(["<reason>hmm</reason>"])
+    answer = Reasoner(model, tolerant=False).answer("mugs", window)
     assert answer.status == "error"
     assert "rationale only" in answer.message
 
