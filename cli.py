@@ -1,8 +1,8 @@
 """The command line: parses, calls, prints. ``edgetwin --help`` is its documentation.
 
-Exit codes: 0 done; 1 ``doctor`` found something missing, or a soak broke its limits; 2 the
-input, the models or the disk refused, told in one line on stderr; 130 interrupted. What was
-computed before stays on disk.
+Exit codes: 0 done; 1 ``doctor`` found something missing, ``twin check`` a fault, or a soak broke
+its limits; 2 the input, the models or the disk refused, told in one line on stderr; 130
+interrupted. What was computed before stays on disk.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from . import __version__
+from .deploy.ask_commands import register as register_ask
 from .deploy.console import (
     DeviceOption,
     ModelsOption,
@@ -25,6 +26,7 @@ from .deploy.console import (
     progress,
     told_when_interrupted,
 )
+from .deploy.twin_commands import twin_app
 from .distill.commands import distill_app, eval_app
 from .twin.errors import EdgeTwinError
 
@@ -37,6 +39,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
+app.add_typer(twin_app, name="twin")
 app.add_typer(distill_app, name="distill")
 app.add_typer(eval_app, name="eval")
 
@@ -245,6 +248,9 @@ def bench(
         from .distill.evaluate.report import replace_section
 
         replace_section(write_readme, "bench", report.markdown())
+
+
+register_ask(app)
 
 
 def _print_report(report: Any) -> None:

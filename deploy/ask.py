@@ -1,0 +1,225 @@
+"""Questions about a twin, one after the other, while it may still be growing.
+
+An :class:`Asker` holds one feed and one session of the reasoner: follow-up questions see the
+earlier ones, the prompt's cache is kept between them, and frames that come in meanwhile are seen
+by the next question. Answers are plain records, as ``answer.json`` holds them.
+
+Not covered: printing (:mod:`~edgetwin.deploy.ask_text`) and reading (``ask_loop``), masks and
+overlays (:mod:`~edgetwin.deploy.run`).
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from ..reasoner.prompts import Mode
+from ..reasoner.rollout import Reasoner
+from ..twin.errors import EdgeTwinError, InputError
+from ..twin.tools.registry import ToolRegistry
+from .ask_feed import Feed, FileFeed, LiveFeed
+from .models import load_models, load_perception
+from .stream.source import open_source
+from .track import parse_words
+from .twin_files import TwinFile, is_twin
+
+__all__ = ["ASK_VERSION", "AskOptions", "Asker", "load_reasoner", "open_asker"]
+
+ASK_VERSION = 1
+MAX_HISTORY = 1000  # records kept for /history and /save, about 3 kB each
+
+
+@dataclass(frozen=True, slots=True)
+class AskOptions:
+    """What can be chosen before the first question.
+
+    Attributes:
+        models: a set's name or a bundle's folder.
+        mode: how much the model explains.
+        words: what to look for in a source; None is every word of the set.
+        refine: whether plans may look again into the pictures.
+        budget_s: seconds an answer may take; None is the reasoner's own.
+        rounds: plans an answer may make; None is the reasoner's own.
+        out: where a source's twin is written.
+        fps: the rate of a folder of pictures.
+    """
+
+    models: str = "embedded"
+    mode: Mode = "concise"
+    words: str | None = None
+    refine: bool = True
+    budget_s: float | None = None
+    rounds: int | None = None
+    out: Path = Path("out")
+    fps: float = 10.0
+
+
+class Asker:
+    """One feed, one session.
+
+    Attributes:
+        feed: where the twin comes from.
+        mode: of the next question.
+        history: the newest answers' records, at most a thousand.
+    """
+
+    def __init__(
+        self,
+        reasoner: Reasoner,
+        feed: Feed,
+        *,
+        mode: Mode = "concise",
+        registry: ToolRegistry | None = None,
+        identities: dict[str, Any] | None = None,
+    ) -> None:
+        self.reasoner = reasoner
+        self.feed = feed
+        self.mode: Mode = mode
+        self.history: deque[dict[str, Any]] = deque(maxlen=MAX_HISTORY)
+        self._registry = registry
+        self._identities = identities or {}
+        self._session = self._begin()
+
+    def _begin(self) -> Any:
+        return self.reasoner.session(self.feed.window, registry=self._registry)
+
+    def ask(self, question: str) -> dict[str, Any]:
+        """Answer one question on what has been seen by now; return its record.
+
+        Whatever goes wrong with the question is in the record: status ``error``, a message.
+
+        Raises:
+            KeyboardInterrupt: if interrupted; the session begins anew, the twin stays.
+        """
+        warnings = self._refresh()
+        try:
+            given = self._session.ask(question, mode=self.mode).model_dump(mode="json")
+        except EdgeTwinError as error:
+            given = {"status": "error", "ids": [], "message": str(error), "mode": self.mode}
+        except BaseException:
+            self.forget()
+            raise
+        record = self._record(question, given, warnings)
+        self.history.append(record)
+        with suppress(EdgeTwinError):  # the disk is full: the answer is given all the same
+            self.feed.record(record)
+        return record
+
+    def forget(self) -> None:
+        """Begin a new session: what was asked before no longer counts."""
+        with suppress(EdgeTwinError):
+            self._session.close()
+        self._session = self._begin()
+
+    def cache(self) -> dict[str, float]:
+        """Return the session's prompt tokens, how many came from the cache, and their share."""
+        stats = self._session.stats
+        prompt, reused = int(stats.prompt_tokens), int(stats.reused_tokens)
+        share = round(reused / prompt, 4) if prompt else 0.0
+        return {"prompt": prompt, "reused": reused, "hit_rate": share}
+
+    def close(self) -> None:
+        """End the session and the feed; what was perceived stays.
+
+        Raises:
+            OutputError, StoreError: if the last frames cannot be written.
+        """
+        try:
+            self._session.close()
+        finally:
+            self.feed.close()
+
+    def _refresh(self) -> list[str]:
+        try:
+            if self.feed.refresh():
+                self.forget()
+        except EdgeTwinError as error:
+            return [str(error)]
+        return []
+
+    def _record(
+        self, question: str, given: dict[str, Any], warnings: Sequence[str]
+    ) -> dict[str, Any]:
+        partial = self.feed.partial()
+        if partial:
+            given["status"] = "partial" if given["status"] == "ok" else given["status"]
+            given["message"] = "; ".join(t for t in (given.get("message"), partial) if t)
+        head = {
+            "version": ASK_VERSION,
+            "question": " ".join(question.encode(errors="replace").decode().split()),
+            "status": given["status"],
+            "ids": given["ids"],
+            "objects": [self._object(key) for key in given["ids"]],
+        }
+        model = given.get("model") or self._identities.get("reasoner", {})
+        tail = {
+            "cache": self.cache(),
+            "seen": self.feed.seen(),
+            "models": {**self._identities, "reasoner": model},
+            "warnings": list(dict.fromkeys([*warnings, *self.feed.warnings()])),
+        }
+        middle = {k: v for k, v in given.items() if k not in {*head, *tail, "model"}}
+        return {**head, **middle, **tail}
+
+    def _object(self, object_id: int) -> dict[str, Any]:
+        obj = self.feed.window.latest(object_id)
+        return {
+            "id": obj.id,
+            "label": obj.semantic_label,
+            "attributes": obj.attributes,
+            "box_xyxy": list(obj.box_xyxy),
+            "last_seen": obj.last_seen,
+        }
+
+
+def load_reasoner(models: str, options: AskOptions | None = None) -> Reasoner:
+    """Load the language model of a set, ready to answer.
+
+    Raises:
+        ModelError: if the set cannot be had.
+    """
+    reasoner = load_models(models).reasoner
+    assert isinstance(reasoner, Reasoner)
+    _limit(reasoner, options or AskOptions())
+    return reasoner
+
+
+def _limit(reasoner: Reasoner, options: AskOptions) -> None:
+    given = {"seconds": options.budget_s, "rounds": options.rounds}
+    chosen: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
+    reasoner.budget = replace(reasoner.budget, **chosen)
+
+
+def open_asker(target: str | Path, options: AskOptions) -> Asker:
+    """Open a twin, or begin to perceive a source, and make the reasoner ready.
+
+    Raises:
+        InputError: if ``target`` is neither, or words are given for a twin that is there.
+        SourceError, SchemaError, StoreError: if it cannot be read.
+        ModelError: if the models cannot be had.
+        OutputError: if the folder for a source's twin cannot be written.
+    """
+    if is_twin(Path(target)):
+        if options.words is not None:
+            raise InputError(
+                f"expected --words with a video, a picture or a folder of frames, got the twin "
+                f"{target}, which is perceived already: leave --words out"
+            )
+        feed = FileFeed(TwinFile(target))
+        reasoner = load_reasoner(options.models, options)
+        return Asker(reasoner, feed, mode=options.mode)
+    source = open_source(target, options.fps)
+    words = None if options.words is None else parse_words(options.words)
+    models = load_models(options.models)
+    perception = models if words is None else load_perception(options.models, words)
+    reasoner = load_reasoner(options.models, options)
+    return Asker(
+        reasoner,
+        LiveFeed(source, perception, options.out),
+        mode=options.mode,
+        identities=models.identities,
+    )
