@@ -90,6 +90,27 @@ def test_box_prompt_equals_transformers(model: Sam2VideoModel) -> None:
             torch.testing.assert_close(present[0, k], other.object_score_logits[0, 0, 0])
 
 
+def test_box_and_point_prompt_equals_transformers(model: Sam2VideoModel) -> None:
+    pixels = torch.randn(1, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        _, embedding, fine, middle = EncoderGraph(model)(pixels)
+        prompts = torch.tensor([[[[10.0, 20.0], [90.0, 100.0], [30.0, 40.0]]]])
+        labels = torch.tensor([[[2, 3, 1]]])
+        masks, *_ = DecoderGraph(model)(embedding, fine, middle, prompts, labels)
+        sparse, dense = model.prompt_encoder(
+            input_points=prompts[:, :, 2:],
+            input_labels=labels[:, :, 2:],
+            input_boxes=prompts[:, :, :2].reshape(1, 1, 4),
+            input_masks=None,
+        )
+        alone, _ = model.prompt_encoder(
+            input_points=prompts, input_labels=labels, input_boxes=None, input_masks=None
+        )
+    # Theirs are in another order, which attention does not see, and ours end with a pad.
+    torch.testing.assert_close(sparse[0, 0][[1, 2, 0]], alone[0, 0][:3])
+    assert masks.shape == (1, 1, SIDE // 4, SIDE // 4)
+
+
 @pytest.mark.parametrize("points", [1, 2])
 def test_choice_of_masks_equals_transformers(points: int) -> None:
     """As published checkpoints are configured: several masks for a click, stability for boxes."""
@@ -133,6 +154,10 @@ def test_prompt_coordinates_follow_the_frame(model: Sam2VideoModel) -> None:
     np.testing.assert_array_equal(seen[-1]["labels"], [[[2, 3]]])
     assert masks.masks_nhw.shape == (1, 64, 512)
     points = np.array([[[400, 4], [8, 60]]], np.float32)
+    near = np.array([[120, 20]], np.float32)
+    segmenter.from_boxes(features, np.array([[40, 8, 200, 32]], np.float32), points_xy_n2=near)
+    np.testing.assert_array_equal(seen[-1]["points"], [[[[10, 16], [50, 64], [30, 40]]]])
+    np.testing.assert_array_equal(seen[-1]["labels"], [[[2, 3, 1]]])
     segmenter.from_points(features, points, np.array([[1, 0]]))
     np.testing.assert_array_equal(seen[-1]["points"], [[[[100, 8], [2, 120]]]])
     np.testing.assert_array_equal(seen[-1]["labels"], [[[1, 0]]])
