@@ -147,24 +147,32 @@ class Conversation:
 
     def _generate(self) -> str | None:
         """The text of one turn; None when a budget ended it."""
-        run, text = self.run, ""
-        for _ in range(_MAX_PIECES):
-            left, by = self._left()
-            if left <= 0 or time.monotonic() >= self.deadline_s:
-                self._end("seconds" if left > 0 else by)
-                return None
-            began = time.monotonic()
-            piece = self.context.generate(_STOPS, left, self.deadline_s, self.grammar(run))
-            run.ms["generate"] += elapsed_ms(began)
-            self._count(piece)
-            run.text += piece.text
-            text += piece.text
-            if piece.end in ("length", "time"):
-                self._end("seconds" if piece.end == "time" else by)
-                return None
-            if not (self.tolerant and piece.end == "stop" and mending.thinking(text)):
-                break
+        run, before, text = self.run, self.run.generated, ""
+        try:
+            for _ in range(_MAX_PIECES):
+                left, by = self._left()
+                if left <= 0 or time.monotonic() >= self.deadline_s:
+                    self._end("seconds" if left > 0 else by)
+                    return None
+                piece = self._piece(left)
+                run.text += piece.text
+                text += piece.text
+                if piece.end in ("length", "time"):
+                    self._end("seconds" if piece.end == "time" else by)
+                    return None
+                if not (self.tolerant and piece.end == "stop" and mending.thinking(text)):
+                    break
+        finally:
+            self._count(text, run.generated - before)
         return text
+
+    def _piece(self, most: int) -> Piece:
+        began = time.monotonic()
+        piece = self.context.generate(_STOPS, most, self.deadline_s, self.grammar(self.run))
+        self.run.ms["generate"] += elapsed_ms(began)
+        self.run.generated += piece.tokens
+        self.run.forced += piece.forced
+        return piece
 
     def _take(self, text: str, start: int) -> Resolved | None:
         """Act on a turn: compute its plan (None), or say what its answer stands for."""
@@ -265,11 +273,9 @@ class Conversation:
         first = self._first_error
         return f"{first}; asked again, then: {message}" if first and first != message else message
 
-    def _count(self, piece: Piece) -> None:
-        """Share a piece's tokens between its blocks, counted by the model's own tokenizer."""
-        run, left, rest, last = self.run, piece.tokens, piece.text, "rationale"
-        run.generated += piece.tokens
-        run.forced += piece.forced
+    def _count(self, text: str, tokens: int) -> None:
+        """Share a turn's tokens between its blocks, counted by the model's own tokenizer."""
+        left, rest, last = tokens, text, "rationale"
         for name, end in _ENDS:
             head, mark, tail = rest.partition(end)
             if not mark:
@@ -277,11 +283,11 @@ class Conversation:
             rest, last = tail, name
             if rest:
                 share = min(self.model.count(head + mark), left)
-                run.tokens[name] += share
+                self.run.tokens[name] += share
                 left -= share
         if "<answer>" in rest or "<plan>" in rest:
             last = "answer" if "<answer>" in rest else "plan"
-        run.tokens[last] += left
+        self.run.tokens[last] += left
 
 
 def elapsed_ms(began_s: float) -> float:

@@ -108,12 +108,11 @@ def _tokens(model: LanguageModel, text: str, enough: int = -1) -> int:
 
 
 def _message(window: TwinWindow, level: int) -> str:
-    if not level:
-        return ""
     objects, moments = LEVELS[level]
     held = len(window.ids())
-    shown = f"{min(objects, held)} of {held} objects and " if held > objects else ""
-    return (
-        f"the twin is longer than the model can read: it read {shown}the newest {moments} moments; "
-        "the tools used all"
-    )
+    parts = [f"{objects} of {held} objects"] if held > objects else []
+    parts += [f"the newest {moments} moments"] if level else []
+    if not parts:
+        return ""
+    read = " and ".join(parts)
+    return f"the twin is longer than the model can read: it read {read}; the tools used all"

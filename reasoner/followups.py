@@ -20,12 +20,16 @@ _BEGINS = re.compile(
     r"(?:and|but|or|what about|how about|what of|same for|also)\b",
     re.IGNORECASE,
 )
+# "closer than the others", "before the rest", "than anything else": compared, not pointed at.
 _POINTS = re.compile(
-    r"\b(?:the others?\b(?! than)|the other (?:one|ones|two|three)\b|another one\b|other ones\b"
-    r"|the (?:same|previous|last|first|second|remaining) (?:one|ones)\b|the rest\b(?! of)"
-    r"|the same\b|that one\b|this one\b|those ones\b|these ones\b|(?:any|which|one|some|all|each|both"
-    r"|none|how many|left|nearest|closest) of (?:them|those|these)\b|besides?\s+(?:it|them|that|those)"
-    r"|else\b|(?:you|just) (?:found|named|said|showed|meant)\b)",
+    r"(?<!than )(?<!before )(?<!after )(?<!of )(?:"
+    r"\bthe (?:others|rest)\b(?! of)|\b(?:the|any) other ones?\b|\bthe other (?:two|three)\b"
+    r"|\bthe other(?=[?.!, ]*$)|\banother one\b|\b(?:that|this|those|these) ones?\b(?! that)"
+    r"|\bthe (?:same|previous|remaining) ones?\b|\bthe same(?=[?.!, ]*$|, )"
+    r"|\b(?:what|who|where|anything|something|which) else\b)"
+    r"|\b(?:any|which|one|some|all|each|both|none|how many|left|nearest|closest) of"
+    r" (?:them|those|these)\b(?! [a-z]+s\b)|\bbesides (?:it|them|that|those)\b"
+    r"|\b(?:you|just) (?:found|named|said|showed|meant)\b",
     re.IGNORECASE,
 )
 _PRONOUN = re.compile(r"\b(?:it|its|it's|them|they|their|those|these|that)\b", re.IGNORECASE)
@@ -65,6 +69,8 @@ def _leans(text: str, pronoun: re.Match[str]) -> bool:
     if word in ("those", "these") and not (_ALONE.match(after) or _PLACED.search(before)):
         return False
     nouns = list(_NOUN.finditer(before))
+    if word in ("its", "it's", "their"):  # "the one that kept its place"
+        return not nouns and not _JOINS.search(before)
     if not nouns:
         return True
     # "the box and what is behind it": the pronoun is in another clause than the noun.
