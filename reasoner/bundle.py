@@ -14,10 +14,10 @@ from ..twin.files import sha256_of
 from ..twin.text import Layout
 from .prompts import MODES, Mode, Style
 
-__all__ = ["EMBEDDED", "ReasonerBundle", "load_bundle", "write_manifest"]
+__all__ = ["EMBEDDED", "NEEDED", "ReasonerBundle", "load_bundle", "write_manifest"]
 
 EMBEDDED = Path(__file__).parent / "weights" / "embedded"
-_NEEDED = ("genai_config.json", "model.onnx", "tokenizer.json", "tokenizer_config.json")
+NEEDED = ("genai_config.json", "model.onnx", "tokenizer.json", "tokenizer_config.json")
 _MAX_MANIFEST = 1_000_000  # bytes; ours has some kilobytes
 _MAX_TURNS = 16  # earlier questions in a prompt; more would not fit into a small context
 
@@ -45,8 +45,17 @@ class ReasonerBundle:
     files: tuple[str, ...] = ()
 
 
-def load_bundle(name_or_path: str | Path = "embedded", verify: bool = True) -> ReasonerBundle:
+def load_bundle(
+    name_or_path: str | Path = "embedded",
+    verify: bool = True,
+    needed: Sequence[str] = NEEDED,
+) -> ReasonerBundle:
     """Open ``embedded`` or a folder of the same layout.
+
+    Args:
+        name_or_path: the set's name or its folder.
+        verify: hash every file (the embedded set takes 20 ms).
+        needed: files that the backend reads; they have to be in the manifest.
 
     Raises:
         ModelError: if files are missing, differ from the manifest or leave the folder.
@@ -67,7 +76,7 @@ def load_bundle(name_or_path: str | Path = "embedded", verify: bool = True) -> R
         raise ModelError(f"{manifest}: expected a reasoner manifest, got {error!r}") from error
     if schema != 1:
         raise ModelError(f"{manifest}: expected schema 1, got {schema!r}; update edgetwin")
-    for file in (*_NEEDED, *files):
+    for file in (*needed, *files):
         if file not in files or Path(file).name != file or not (path / file).is_file():
             raise ModelError(
                 f"expected the file {file} in {path}, listed in its manifest, got none; "

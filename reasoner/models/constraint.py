@@ -41,26 +41,31 @@ class Constraint:
     """
 
     def __init__(self, tokenizer_json: str, vocabulary: int, eos: Iterable[int]) -> None:
+        ends = sorted(eos)
         try:
-            lib: Any = importlib.import_module("llguidance")
-        except ImportError as error:
-            raise ModelError(
-                "expected llguidance, which holds decoding to a grammar, got none; "
-                "run: pip install 'llguidance>=1.9'"
-            ) from error
-        self.added = added_tokens(tokenizer_json)
-        self._lib = lib
-        try:
-            ends = sorted(eos)
-            self._tokenizer = lib.LLTokenizer(
+            tokenizer = _library().LLTokenizer(
                 tokenizer_json, n_vocab=vocabulary, eos_token=ends or None
             )
         except Exception as error:  # the library raises bare ValueError and the like
+            if isinstance(error, ModelError):
+                raise
             raise ModelError(
                 f"expected a tokenizer.json that llguidance reads, got: {_first(error)}"
             ) from error
-        self._compiled: OrderedDict[Grammar, Any] = OrderedDict()
+        self._hold(tokenizer, added_tokens(tokenizer_json))
+
+    @classmethod
+    def over(cls, tokenizer: Any, added: Mapping[str, int]) -> Constraint:
+        """Over an ``llguidance.LLTokenizer`` made elsewhere, with the added tokens' ids by text."""
+        self = cls.__new__(cls)
+        self._hold(tokenizer, added)
+        return self
+
+    def _hold(self, tokenizer: Any, added: Mapping[str, int]) -> None:
+        self.added = dict(added)
         self.compiled = 0  # grammars compiled so far
+        self._tokenizer = tokenizer
+        self._compiled: OrderedDict[Grammar, Any] = OrderedDict()
 
     def matcher(self, grammar: Grammar) -> Matcher:
         """A matcher at the grammar's beginning.
@@ -79,12 +84,22 @@ class Constraint:
     def _compile(self, grammar: Grammar) -> Any:
         self.compiled += 1
         try:
-            matcher = self._lib.LLMatcher(self._tokenizer, grammar.lark(self.added), log_level=0)
+            matcher = _library().LLMatcher(self._tokenizer, grammar.lark(self.added), log_level=0)
         except Exception as error:
             raise ModelError(f"expected a grammar to compile, got: {_first(error)}") from error
         if matcher.is_error():
             raise ModelError(f"expected a grammar to compile, got: {_first(matcher.get_error())}")
         return matcher
+
+
+def _library() -> Any:
+    try:
+        return importlib.import_module("llguidance")
+    except ImportError as error:
+        raise ModelError(
+            "expected llguidance, which holds decoding to a grammar, got none; "
+            "run: pip install 'llguidance>=1.9'"
+        ) from error
 
 
 class Matcher:

@@ -40,7 +40,7 @@ class OrtGenAiModel:
         bundle: ReasonerBundle | str | Path = "embedded",
         threads: int = 1,
         *,
-        guided: bool = False,
+        guided: bool = True,
     ) -> None:
         og: Any = importlib.import_module("onnxruntime_genai")
         self.bundle = bundle if isinstance(bundle, ReasonerBundle) else load_bundle(bundle)
