@@ -2,7 +2,8 @@
 
 Chunk i holds the questions of worlds ``100 i … 100 i + 99``: three quarters cell, one quarter
 wild; half of the twins carries perception's noise; one in six is a still picture and one in
-four a part of its clip. For three worlds in five the busier of two is taken, since before, after
+four a part of its clip; of one in seven only some nouns were looked for, and one in ten has its
+oldest moments summed up. For three worlds in five the busier of two is taken, since before, after
 and during need several events. ``python -m edgetwin.distill.reasoner.produce runs/data/reasoner/train``
 """
 
@@ -14,14 +15,17 @@ import sys
 import time
 from pathlib import Path
 
+from ...reasoner.prompts import MODES, Mode, looked_for
 from ...twin.errors import InputError
-from ...twin.text import describe
+from ...twin.text import MAX_MOMENTS, describe
 from ...twin.window import TwinWindow
 from ..sim.catalogue import CELL, WILD, Tier
 from ..sim.questions.chains import plan_json
-from ..sim.questions.generate import Question as Asked
-from ..sim.questions.generate import questions, scene_of
+from ..sim.questions.generate import CATEGORIES, questions, scene_of
+from ..sim.questions.mixed import Asked, Mixer
 from ..sim.questions.noise import noisy_window
+from ..sim.questions.programs import MEASURES
+from ..sim.questions.restricted import restricted
 from ..sim.truth import true_window
 from ..sim.worlds import World
 from .records import Example, Question, chunks, write
@@ -36,7 +40,7 @@ _SPARE_SEEDS = 500_000
 _BUSY_SHARE = 0.6
 _WILD_SHARE, _NOISY_SHARE, _STILL_SHARE, _PART_SHARE = 0.25, 1 / 2, 1 / 6, 1 / 4
 LEVELS = (1, 1, 2, 2, 3, 3, 4, 4)
-PLAIN = 4  # of a twin's questions; with long ones only, "what is left of the mug?" is forgotten
+_RESTRICTED_SHARE, _SUMMED_SHARE = 0.15, 0.1
 
 
 def training_window(seed: int) -> TwinWindow:
@@ -64,21 +68,42 @@ def example(seed: int, count: int = PER_TWIN) -> Example | None:
     if len(window.ids()) < 2:
         return None
     rng = random.Random(f"questions {seed}")
-    asked = questions(window, rng, count, levels=LEVELS, plain=PLAIN)
-    items = tuple(as_record(question) for question in asked)
-    return Example(seed, describe(window), items) if items else None
+    part = restricted(window, rng, _nouns(window)) if rng.random() < _RESTRICTED_SHARE else None
+    asked = Mixer(part or window, rng).several(count, LEVELS)
+    items = tuple(as_record(one) for one in asked)
+    return Example(seed, twin_text(part.shown if part else window, rng), items) if items else None
+
+
+def twin_text(window: TwinWindow, rng: random.Random) -> str:
+    """The twin as the prompt has it, at times with its oldest moments summed up."""
+    moments = rng.randint(0, 3) if rng.random() < _SUMMED_SHARE else MAX_MOMENTS
+    return describe(window, "compact", max_moments=moments) + looked_for(window.vocabulary)
+
+
+def _nouns(window: TwinWindow) -> tuple[str, ...]:
+    labels = {window.latest(i).semantic_label for i in window.ids()}
+    return CELL if labels <= set(CELL) else WILD
 
 
 def as_record(asked: Asked) -> Question:
     """A generated question as training text."""
-    plan = plan_json(asked.plan)
-    return Question(asked.text, asked.rationale, plan, asked.results, asked.answer_ref, asked.level)
+    return Question(
+        asked.text,
+        asked.rationale,
+        plan_json(asked.plan),
+        asked.results,
+        asked.answer_ref,
+        asked.level,
+        asked.mode,
+        asked.description,
+        asked.turns,
+    )
 
 
 def produce(folder: Path, last_chunk: int) -> None:
     """Write the chunks that are not there yet, up to ``last_chunk``."""
     for number in range(last_chunk):
-        path = folder / f"chunk_{number:05d}.jsonl"
+        path = folder / f"asked_{number:05d}.jsonl"
         if not path.exists():
             seeds = range(number * CHUNK, (number + 1) * CHUNK)
             write(path, [made for seed in seeds if (made := example(seed)) is not None])
@@ -113,7 +138,10 @@ def wait(folder: Path, count: int, seconds: float = 300.0) -> None:
 def validation(worlds: int = 40, per_world: int = 8, tier: Tier = "cell") -> list[HeldOut]:
     """Held-out questions on true twins of validation worlds.
 
-    Groups: ``seen`` wording and composition, ``wording`` unseen, ``composition`` unseen.
+    Groups: ``seen`` wording and composition, ``wording`` unseen, ``composition`` unseen (all
+    concise); then in seen and unseen wordings ``sentence``, ``detailed``, ``description`` (the
+    modes), ``follow_up``, ``measure`` and ``restricted`` (a quarter of the worlds; questions
+    that need ``detect`` are ``detect``).
     """
     found = []
     for seed in range(_VAL_SEED, _VAL_SEED + worlds):
@@ -122,7 +150,45 @@ def validation(worlds: int = 40, per_world: int = 8, tier: Tier = "cell") -> lis
             group = "composition" if asked.composition == "unseen" else "seen"
             group = "wording" if asked.wording == "unseen" else group
             found.append(HeldOut(window, asked.text, asked.ids, asked.level, group))
+        rng = random.Random(f"val mixed {seed}")
+        found += [_held_out(one, window, None) for one in _mixed(Mixer(window, rng, "val"), rng)]
+        part = restricted(window, rng, CELL) if seed % 4 == 0 else None
+        if part is not None:
+            mixer = Mixer(part, rng, "val")
+            asked_part = [_drawn(mixer, rng, "concise") for _ in range(per_world)]
+            found += [_held_out(one, part.shown, part.whole) for one in asked_part if one]
     return found
+
+
+def _drawn(mixer: Mixer, rng: random.Random, mode: Mode) -> Asked | None:
+    kinds = CATEGORIES[:2] if mixer.maker.scene.still else CATEGORIES
+    return mixer.question(rng.choice(kinds), rng.choice(LEVELS), mode, rng.random() < 0.5)
+
+
+def _mixed(mixer: Mixer, rng: random.Random) -> list[Asked]:
+    """A question in every mode but concise, three follow-ups, two measures."""
+    made = [_drawn(mixer, rng, mode) for mode in MODES[1:]]
+    made += [mixer.follow_up("concise", rng.random() < 0.5) for _ in range(3)]
+    made += [mixer.measure("concise", rng.random() < 0.5) for _ in range(2)]
+    return [asked for asked in made if asked is not None]
+
+
+def _held_out(asked: Asked, shown: TwinWindow, whole: TwinWindow | None) -> HeldOut:
+    group: str = asked.kind if asked.kind != "question" else asked.mode
+    if whole is not None:
+        group = "detect" if asked.needs_detect else "restricted"
+    measured = asked.plan[-1]["tool"] in MEASURES and asked.answer_ref != "none"
+    return HeldOut(
+        shown,
+        asked.text,
+        asked.ids if asked.answer_ref != "none" else (),
+        asked.level,
+        group,
+        asked.mode,
+        asked.turns,
+        whole,
+        asked.value if measured else None,
+    )
 
 
 if __name__ == "__main__":

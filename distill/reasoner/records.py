@@ -1,8 +1,9 @@
 """Training examples on disk: one twin with its questions per line of JSON.
 
-``{"seed": 7, "twin": "frame 256x256\\n…", "items": [{"question", "reason", "plan", "results",
-"answer", "level"}, …]}``: everything is text as the protocol writes it (``plan`` empty when the
-answer needs none), so that the tokenizer can change without new data. A producer process writes
+``{"seed": 7, "twin": "1 red mug x40…", "items": [{"question", "reason", "plan", "results",
+"answer", "level", "mode", "describe", "turns"}, …]}``: everything is text as the protocol writes
+it (``plan`` empty when the answer needs none; the last three may be missing), so that the
+tokenizer can change without new data. A producer process writes
 chunks ahead; a reader follows them in order and goes round when there are no more.
 """
 
@@ -13,16 +14,19 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
+from ...reasoner import prompts
+from ...reasoner.prompts import Mode
 from ...reasoner.protocol import EOS, tagged
 from ...twin.errors import InputError
 
-__all__ = ["Cursor", "Example", "Question", "chunks", "follow", "pieces", "read", "write"]
+__all__ = ["Cursor", "Example", "Question", "chunks", "follow", "pieces", "prompt", "read", "write"]
 
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """A question and its reference chain, as text."""
+    """A question and its reference chain, as text; ``turns`` are earlier (question, ids)."""
 
     question: str
     reason: str
@@ -30,6 +34,9 @@ class Question:
     results: str
     answer: str
     level: int = 1
+    mode: Mode = "concise"
+    describe: str = ""
+    turns: tuple[tuple[str, tuple[int, ...]], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,9 +57,17 @@ class Cursor:
     rounds: int = 0
 
 
+def prompt(item: Question) -> list[str]:
+    """What follows the twin up to where the model begins; each text is encoded for itself."""
+    turns = [prompts.turn(asked, ids) for asked, ids in item.turns]
+    return [*turns, prompts.question(item.question, item.mode)]
+
+
 def pieces(item: Question) -> list[tuple[str, bool]]:
     """(text, whether the model writes it) of what follows the prompt; results are given."""
     reason = tagged("reason", item.reason)
+    if item.describe:
+        reason += tagged("describe", item.describe)
     answer = tagged("answer", item.answer) + EOS
     if not item.plan:
         return [(reason + answer, True)]
@@ -83,7 +98,7 @@ def read(path: Path) -> list[Example]:
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
         try:
             record = json.loads(line)
-            items = tuple(Question(**item) for item in record["items"])
+            items = tuple(_question(item) for item in record["items"])
             found.append(Example(record["seed"], record["twin"], items))
         except (ValueError, KeyError, TypeError) as error:
             raise InputError(
@@ -93,9 +108,14 @@ def read(path: Path) -> list[Example]:
     return found
 
 
+def _question(record: dict[str, Any]) -> Question:
+    turns = tuple((asked, tuple(ids)) for asked, ids in record.pop("turns", ()))
+    return Question(**record, turns=turns)
+
+
 def chunks(folder: Path) -> list[Path]:
     """Complete chunks in order."""
-    return sorted(folder.glob("chunk_*.jsonl"))
+    return sorted(folder.glob("asked_*.jsonl"))
 
 
 def follow(folder: Path, cursor: Cursor) -> Iterator[Example]:
@@ -107,7 +127,7 @@ def follow(folder: Path, cursor: Cursor) -> Iterator[Example]:
     while True:
         paths = chunks(folder)
         if not paths:
-            raise InputError(f"expected chunk_*.jsonl in {folder}, got none; produce them first")
+            raise InputError(f"expected asked_*.jsonl in {folder}, got none; produce them first")
         if cursor.chunk >= len(paths):
             cursor.chunk, cursor.rounds = 0, cursor.rounds + 1
         examples = read(paths[cursor.chunk])

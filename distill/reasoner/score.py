@@ -7,6 +7,7 @@ what the device gives.
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,78 +17,133 @@ import torch
 from tokenizers import Tokenizer
 
 from ...reasoner import protocol
-from ...reasoner.prompts import prefix, question
+from ...reasoner.prompts import Layout, Mode, prefix, question, turn
 from ...twin.errors import EdgeTwinError
-from ...twin.tools.registry import DEFAULT_REGISTRY, run_plan
+from ...twin.tools.base import ToolValue
+from ...twin.tools.registry import StepResult
 from ...twin.tools.render import render_results
 from ...twin.window import TwinWindow
+from ..sim.questions.restricted import TRAINED
 from .tokenizer import token_id
 
-__all__ = ["HeldOut", "decode", "greedy", "score"]
+__all__ = ["HeldOut", "Said", "decode", "greedy", "score"]
+
+_REASON = re.compile(r"<reason>(.*?)</reason>")
+_MAX_PLAN, _MAX_ANSWER = 224, 24  # new tokens: a detailed rationale and eight steps; an answer
 
 
 @dataclass(frozen=True, slots=True)
 class HeldOut:
-    """A question on a true twin with the ids that answer it; ``group`` names its row."""
+    """A question on a true twin with the ids that answer it; ``group`` names its row.
+
+    ``whole`` is what tools run on where the window is shown in part; ``value`` is the answer
+    where it is a number or times.
+    """
 
     window: TwinWindow
     question: str
     ids: tuple[int, ...]
     level: int
     group: str
+    mode: Mode = "concise"
+    turns: tuple[tuple[str, tuple[int, ...]], ...] = ()
+    whole: TwinWindow | None = None
+    value: ToolValue = None
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """A transcript with what it answers: ids, or a number or times; both None if it is broken."""
+
+    text: str
+    ids: list[int] | None = None
+    value: ToolValue = None
+
+    def is_right(self, one: HeldOut) -> bool:
+        """Whether it is exactly the answer."""
+        if one.value is not None:
+            return self.value == one.value
+        return self.value is None and self.ids is not None and set(self.ids) == set(one.ids)
 
 
 def score(trainer: Any, held_out: Sequence[HeldOut], batch: int = 48) -> dict[str, float]:
-    """Share of exactly right id sets: ``exact``, ``exact_L<level>`` (seen wordings), ``exact_<group>``."""
-    texts = decode(trainer.model, trainer.tokenizer, held_out, batch)
-    hits: dict[str, list[bool]] = defaultdict(list)
-    for one, (ids, _) in zip(held_out, texts, strict=True):
-        right = ids is not None and set(ids) == set(one.ids)
+    """Share of exactly right answers and mean tokens of rationales.
+
+    ``exact_<group>``, ``exact_L<level>`` (seen wordings), ``malformed`` and ``tokens_<mode>``.
+    """
+    said = decode(trainer.model, trainer.tokenizer, held_out, batch, layout="compact")
+    hits: dict[str, list[float]] = defaultdict(list)
+    for one, answer in zip(held_out, said, strict=True):
+        right = answer.is_right(one)
         hits[f"exact_{one.group}"].append(right)
         if one.group == "seen":
             hits[f"exact_L{one.level}"].append(right)
-        hits["malformed"].append(ids is None)
+        hits["malformed"].append(answer.ids is None and answer.value is None)
+        rationale = _REASON.search(answer.text)
+        if rationale is not None:
+            count = len(trainer.tokenizer.encode(rationale.group(1)).ids)
+            hits[f"tokens_{one.mode}"].append(count)
     return {name: round(sum(v) / len(v), 4) for name, v in sorted(hits.items())}
 
 
 def decode(
-    model: Any, tokenizer: Tokenizer, asked: Sequence[HeldOut], batch: int = 48
-) -> list[tuple[list[int] | None, str]]:
-    """(answered ids or None if the transcript is broken, transcript) for every question."""
-    prompts = [
-        tokenizer.encode(prefix(one.window, DEFAULT_REGISTRY)).ids
-        + tokenizer.encode(question(one.question)).ids
-        for one in asked
-    ]
-    first = greedy(model, tokenizer, prompts, ("</plan>", "</answer>"), 128, batch)
-    answers: list[tuple[list[int] | None, str]] = []
-    resumed: list[tuple[int, list[int], Any]] = []
+    model: Any,
+    tokenizer: Tokenizer,
+    asked: Sequence[HeldOut],
+    batch: int = 48,
+    layout: Layout = "full",
+) -> list[Said]:
+    """What the model says to every question, with plans computed by the real tools."""
+    prompts = [_prompt(tokenizer, one, layout) for one in asked]
+    first = greedy(model, tokenizer, prompts, ("</plan>", "</answer>"), _MAX_PLAN, batch)
+    answers: list[Said] = []
+    resumed: list[tuple[int, list[int], list[StepResult]]] = []
     for number, (one, ids) in enumerate(zip(asked, first, strict=True)):
         text = tokenizer.decode(ids, skip_special_tokens=False)
-        answers.append((None, text))
+        answers.append(Said(text))
         try:
             transcript = protocol.parse(text, complete=False)
             if transcript.answer is not None:
-                known = one.window.ids()
-                answers[-1] = (protocol.resolve(transcript.answer, [], known), text)
+                answers[-1] = _said(text, transcript.answer, [])
                 continue
-            results = run_plan(transcript.rounds[-1].plan, one.window)
+            results = TRAINED.run_plan(transcript.rounds[-1].plan, one.whole or one.window)
         except (EdgeTwinError, IndexError):
             continue
         inserted = tokenizer.encode(protocol.tagged("results", render_results(results))).ids
-        resumed.append((number, prompts[number] + ids + inserted, results))
-    second = greedy(model, tokenizer, [r[1] for r in resumed], ("</answer>",), 24, batch)
-    for (number, given, results), ids in zip(resumed, second, strict=True):
-        full = given[len(prompts[number]) :] + ids
+        resumed.append((number, prompts[number] + ids + inserted, list(results)))
+    given = [r[1] for r in resumed]
+    second = greedy(model, tokenizer, given, ("</answer>",), _MAX_ANSWER, batch)
+    for (number, before, results), ids in zip(resumed, second, strict=True):
+        full = before[len(prompts[number]) :] + ids
         text = tokenizer.decode(full, skip_special_tokens=False)
         try:
             answer = protocol.parse(text).answer
             assert answer is not None
-            known = asked[number].window.ids()
-            answers[number] = (protocol.resolve(answer, results, known), text)
-        except EdgeTwinError:
-            answers[number] = (None, text)
+            answers[number] = _said(text, answer, results)
+        except (EdgeTwinError, IndexError):
+            answers[number] = Said(text)
     return answers
+
+
+def _prompt(tokenizer: Tokenizer, one: HeldOut, layout: Layout) -> list[int]:
+    """Tokens of the prompt, each of its texts encoded for itself."""
+    texts = [prefix(one.window, TRAINED, layout=layout)]
+    texts += [turn(asked, ids) for asked, ids in one.turns]
+    return [t for text in (*texts, question(one.question, one.mode)) for t in _ids(tokenizer, text)]
+
+
+def _ids(tokenizer: Tokenizer, text: str) -> list[int]:
+    return list(tokenizer.encode(text).ids)
+
+
+def _said(text: str, answer: protocol.AnswerBody, results: Sequence[StepResult]) -> Said:
+    """The answer's ids, or the number or times of the step that it names."""
+    if answer.reference is None:
+        return Said(text, list(answer.ids))
+    step = results[answer.reference - 1]
+    if step.kind == "ids" and isinstance(step.value, list):
+        return Said(text, [i for i in step.value if isinstance(i, int)])
+    return Said(text, None, step.value)
 
 
 @torch.no_grad()

@@ -1,4 +1,4 @@
-"""Supervised fine-tuning of the embedded reasoner from scratch, in one short loop.
+"""Supervised fine-tuning of the embedded reasoner, from scratch or going on, in one short loop.
 
 Muon on the layers' matrices, AdamW on embeddings and norms; activations in bfloat16 over
 float32 parameters; one pack (a twin with its questions) per step; the rate warms up, stays
@@ -8,6 +8,10 @@ writes is learnt: prompt and results are masked out. A run resumes from ``work_d
 ::
 
     python -m edgetwin.distill.reasoner.sft_train runs/embedded/reasoner --minutes 50
+    python -m edgetwin.distill.reasoner.sft_train runs/embedded/more --start reasoner/weights/embedded
+
+A run that goes on from given weights (``start``) keeps their tokenizer's ids, appends the tokens
+that it lacks, and begins with a lower rate.
 """
 
 from __future__ import annotations
@@ -15,19 +19,19 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
 
-from ...reasoner.prompts import question, system
+from ...reasoner.prompts import system
 from ...reasoner.protocol import EOS
-from ...twin.tools.registry import DEFAULT_REGISTRY
+from ..sim.questions.restricted import TRAINED
 from . import network
 from .packing import Pack, collate, compiled_kernels, make_pack, packed_loss
-from .records import Cursor, Example, follow, pieces
+from .records import Cursor, Example, follow, pieces, prompt
 from .tokenizer import token_id
 
 __all__ = ["Settings", "Trainer", "encode", "train"]
@@ -37,7 +41,8 @@ __all__ = ["Settings", "Trainer", "encode", "train"]
 class Settings:
     """What a run is made with; ``flat`` is the share of the budget before the rate falls.
 
-    ``dropout_merges`` is the chance to leave out a merge in every second question.
+    ``dropout_merges`` is the chance to leave out a merge in every second question; ``start`` the
+    folder of the weights that the run goes on from.
     """
 
     minutes: float = 50.0
@@ -54,18 +59,30 @@ class Settings:
     bfloat16: bool = True
     compile: bool = True
     seed: int = 0
+    start: str = ""
+
+    def going_on(self, start: Path) -> Settings:
+        """The same for a run that goes on from trained weights: a lower rate, falling sooner."""
+        return replace(
+            self,
+            start=str(start),
+            muon_lr=0.4 * self.muon_lr,
+            adam_lr=0.4 * self.adam_lr,
+            flat=0.15,
+            warm_steps=150,
+        )
 
 
 def encode(tokenizer: Tokenizer, example: Example, broken: Tokenizer | None = None) -> Pack:
-    """Tokens of an example: prefix, then per item the question (given) and the chain.
+    """Tokens of an example: prefix, then per item its prompt (given) and the chain.
 
     Every second question is cut by ``broken`` if there is one (see :func:`breaking`).
     """
-    prefix = tokenizer.encode(system(DEFAULT_REGISTRY) + example.twin).ids
+    prefix = tokenizer.encode(system(TRAINED) + example.twin).ids
     items = []
     for number, item in enumerate(example.items):
         cut = tokenizer if broken is None or number % 2 else broken
-        ids = list(cut.encode(question(item.question)).ids)
+        ids = [token for text in prompt(item) for token in cut.encode(text).ids]
         targets = [False] * len(ids)
         for text, learnt in pieces(item):
             part = tokenizer.encode(text).ids
@@ -94,7 +111,10 @@ class Trainer:
     def __init__(self, tokenizer: Tokenizer, data: Path, settings: Settings, device: str) -> None:
         eos = token_id(tokenizer, EOS)
         self.tokenizer, self.settings, self.device = tokenizer, settings, device
-        self.model = network.build(tokenizer.get_vocab_size(), eos, settings.seed).to(device)
+        self.model = network.build(tokenizer.get_vocab_size(), eos, settings.seed)
+        if settings.start:
+            network.take_over(self.model, tokenizer, Path(settings.start))
+        self.model.to(device)
         matrices, others = network.split_parameters(self.model)
         self.muon = torch.optim.Muon(
             matrices,
@@ -188,18 +208,21 @@ def train(
     clock: Callable[[], float] = time.monotonic,
     threads: int = 1,
     chunks: int = 60,
+    start: Path | None = None,
 ) -> dict[str, float]:
     """Train within a budget of wall-clock minutes, resuming from ``work_dir``.
 
     ``work_dir`` receives ``tokenizer/``, ``last/`` (resumable state), ``curve.jsonl`` and at
     the end ``model/`` (a transformers folder). ``data_dir`` (default ``runs/data/reasoner``)
-    is filled ahead with ``chunks`` chunks by a producer process of its own. Returns the last
-    scores.
+    is filled ahead with ``chunks`` chunks by a producer process of its own. ``start`` is a folder
+    with the ``model.safetensors`` and ``tokenizer.json`` to go on from. Returns the last scores.
     """
     from . import produce, score
 
     torch.set_num_threads(threads)
-    settings = settings or Settings(minutes=minutes, seed=seed)
+    if settings is None:
+        settings = Settings(minutes=minutes, seed=seed)
+        settings = settings.going_on(start) if start is not None else settings
     data_dir = data_dir or Path("runs/data/reasoner")
     producer = produce.start(data_dir / "train", chunks)
     try:
@@ -264,24 +287,28 @@ def _note(work_dir: Path, trainer: Trainer, scores: dict[str, float]) -> None:
 
 
 def _tokenizer(work_dir: Path, data: Path, settings: Settings) -> Tokenizer:
-    """The run's tokenizer, trained on the first chunks if it is not there yet."""
+    """The run's tokenizer; if it is not there yet, trained on the first chunks or taken over."""
     from . import tokenizer as bpe
     from .records import chunks, read
 
     path = work_dir / "tokenizer" / "tokenizer.json"
-    if not path.exists():
+    if not path.exists() and settings.start:
+        taken = Tokenizer.from_file(str(Path(settings.start) / "tokenizer.json"))
+        bpe.extend(taken, TRAINED.json_schemas())
+        bpe.save(taken, path.parent)
+    elif not path.exists():
         examples = [example for chunk in chunks(data)[:4] for example in read(chunk)]
-        trained = bpe.train(_texts(examples), DEFAULT_REGISTRY.json_schemas(), settings.vocabulary)
+        trained = bpe.train(_texts(examples), TRAINED.json_schemas(), settings.vocabulary)
         bpe.save(trained, path.parent)
     return Tokenizer.from_file(str(path))
 
 
 def _texts(examples: Sequence[Example]) -> Iterator[str]:
-    yield system(DEFAULT_REGISTRY)
+    yield system(TRAINED)
     for example in examples:
         yield example.twin
         for item in example.items:
-            yield question(item.question)
+            yield from prompt(item)
             yield from (text for text, _ in pieces(item))
 
 
@@ -294,8 +321,20 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=50.0)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--data", type=Path, help="folder of the questions")
+    parser.add_argument("--chunks", type=int, default=60, help="of 100 twins each")
+    parser.add_argument("--start", type=Path, help="folder of weights to go on from")
     args = parser.parse_args()
-    print(json.dumps(train(args.work_dir, args.minutes, args.device, args.seed)))
+    scores = train(
+        args.work_dir,
+        args.minutes,
+        args.device,
+        args.seed,
+        data_dir=args.data,
+        chunks=args.chunks,
+        start=args.start,
+    )
+    print(json.dumps(scores))
 
 
 if __name__ == "__main__":

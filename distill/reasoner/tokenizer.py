@@ -21,7 +21,8 @@ from tokenizers.trainers import BpeTrainer
 from ...reasoner.protocol import EOS, TAGS
 from ...twin.errors import ModelError
 
-__all__ = ["QWEN2_PATTERN", "save", "skeletons", "token_id", "train"]
+__all__ = ["QWEN2_PATTERN", "extend", "save", "skeletons", "token_id", "train"]
+
 
 # Pre-tokenizer of Qwen2 and Qwen3, as in their published tokenizer.json.
 QWEN2_PATTERN = (
@@ -43,9 +44,9 @@ def skeletons(schemas: Iterable[Mapping[str, Any]]) -> list[str]:
                 continue
             openers = ['"$', "["] if "anyOf" in value else [_opener(value)]
             for opener in openers:
-                for before in (",", '",'):
+                for before in (",", '",', "],"):
                     pieces[f'{before}"{name}":{opener}'] = None
-    for before in (",", '",'):
+    for before in (",", '",', "],"):
         pieces[f'{before}"name":"color","value":"'] = None
     return list(pieces)
 
@@ -73,6 +74,13 @@ def train(texts: Iterable[str], schemas: Iterable[Mapping[str, Any]], size: int)
     tokenizer.add_special_tokens([AddedToken(EOS, special=True, normalized=False)])
     tokenizer.add_tokens([AddedToken(t, special=False, normalized=False) for t in added])
     return tokenizer
+
+
+def extend(tokenizer: Tokenizer, schemas: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Append the tags and skeletons that the tokenizer lacks; old ids stay. Returns the new ones."""
+    missing = [t for t in (*TAGS, *skeletons(schemas)) if tokenizer.token_to_id(t) is None]
+    tokenizer.add_tokens([AddedToken(t, special=False, normalized=False) for t in missing])
+    return missing
 
 
 def token_id(tokenizer: Tokenizer, token: str) -> int:

@@ -54,8 +54,9 @@ def plan_json(plan: Plan) -> str:
 
 
 def answer_of(results: Sequence[StepResult]) -> str:
-    """``$k`` of the last step, or ``none`` when it holds no object."""
-    return f"${len(results)}" if results and results[-1].value else "none"
+    """``$k`` of the last step, or ``none`` when it holds no object, time or number."""
+    value = results[-1].value if results else None
+    return "none" if value is None or value == [] else f"${len(results)}"
 
 
 def rationale(node: Node) -> str:
@@ -66,6 +67,9 @@ def rationale(node: Node) -> str:
 def _parts(node: Node) -> Iterator[str]:
     if node.op == "any":
         return
+    if node.op == "given":
+        yield _pronoun(node, "those")
+        return
     if node.op == "find":
         words = ", ".join(node.words)
         yield f"{USES[node.value].gist}: {words}" if node.is_use else words
@@ -75,12 +79,18 @@ def _parts(node: Node) -> Iterator[str]:
     anchor = ""
     if node.other is not None:
         plain = node.other.op == "find" and not node.other.is_use and node.op not in ("or", "and")
-        if plain:
+        if node.other.op == "given":
+            anchor = f" {_pronoun(node.other, 'them')}"
+        elif plain:
             anchor = f" {node.other.value}"
         else:
             yield from _parts(node.other)
             anchor = " that"
     yield _step(node, anchor)
+
+
+def _pronoun(node: Node, many: str) -> str:
+    return "it" if len(node.ids) == 1 else many
 
 
 def _step(node: Node, anchor: str) -> str:
@@ -98,6 +108,10 @@ def _step(node: Node, anchor: str) -> str:
         case "nearest" | "farthest":
             count = "" if node.k == 1 else f"{node.k} "
             return f"{count}{node.op} {'from' if node.op == 'farthest' else 'to'}{anchor}"
+        case "when":
+            return f"when {node.value}"
+        case "distance":
+            return f"distance in {'metres' if node.value == 'metric' else 'pixels'} to{anchor}"
         case "or":
             return "together"
         case "and":

@@ -13,7 +13,7 @@ import random
 from ....twin.tools import TOOLS
 from ....twin.window import TwinWindow
 from .noise import Noise, noisy_window
-from .programs import ANCHORED, PICKS, Node, compile_plan, walk
+from .programs import ANCHORED, MEASURES, PICKS, Node, compile_plan, walk
 
 __all__ = ["JITTER", "Bench", "Evaluator"]
 
@@ -47,6 +47,8 @@ class Evaluator:
     def _compute(self, node: Node) -> list[int]:
         if node.op == "any":
             return self.window.ids()
+        if node.op == "given":
+            return list(node.ids)
         if node.op == "find":
             return self._step("find", words=list(node.words))
         if node.op in ("or", "and"):
@@ -99,10 +101,15 @@ class Bench:
         self.jittered = [Evaluator(noisy_window(window, rng, JITTER)) for _ in range(copies)]
 
     def is_well_posed(self, node: Node) -> bool:
-        """Whether jitter leaves the answer as it is."""
+        """Whether jitter leaves the answer as it is; of a measure, the sets that it measures."""
+        if node.op in MEASURES:
+            sets = [child for child in (node.sub, node.other) if child is not None]
+            return all(self.is_well_posed(child) for child in sets)
         answer = sorted(self.true.ids(node))
         return all(sorted(copy.ids(node)) == answer for copy in self.jittered)
 
     def many(self, node: Node) -> dict[Node, bool]:
         """Node -> whether its set holds several objects, for every part of the program."""
-        return {part: len(self.true.ids(part)) > 1 for part in walk(node)}
+        return {
+            part: len(self.true.ids(part)) > 1 for part in walk(node) if part.op not in MEASURES
+        }

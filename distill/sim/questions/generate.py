@@ -98,6 +98,7 @@ class Maker:
         self.scene = scene_of(window, vocabulary)
         self.even = split == "train"
         self.bench = Bench(window, rng)
+        self.programs: dict[str, Node] = {}  # of the questions made, by their text
         self._asked: set[Node] = set()
 
     def make(
@@ -114,7 +115,7 @@ class Maker:
         common: Node | None = None
         for attempt in range(search + tries):
             node = draw_program(
-                self.scene, self.rng, category, level, self._size, wanted == 0, self.even
+                self.scene, self.rng, category, level, self.size, wanted == 0, self.even
             )
             if node is None or node in self._asked:
                 continue
@@ -138,9 +139,9 @@ class Maker:
                 anchor = Node("attribute", anchor, value=rng.choice(self.scene.colours))
             node = Node(rng.choice(_PLAIN), ANY, anchor)
             reserved = held_out_skeleton(skeleton_of(node), level_of(node))
-            if node in self._asked or reserved != "train" or self._size(anchor) != 1:
+            if node in self._asked or reserved != "train" or self.size(anchor) != 1:
                 continue
-            if self._size(node) <= _MOST_IDS and self.bench.is_well_posed(node):
+            if self.size(node) <= _MOST_IDS and self.bench.is_well_posed(node):
                 return self._question(node, False)
         return None
 
@@ -149,7 +150,8 @@ class Maker:
         tools = {part.op for part in walk(node)}
         return bool(tools & _RARE) or self.rng.random() < (0.25 if "not" in tools else 0.5)
 
-    def _size(self, node: Node) -> int:
+    def size(self, node: Node) -> int:
+        """How many objects a set holds."""
         return len(self.bench.true.ids(node))
 
     def _wanted_count(self) -> int:
@@ -198,6 +200,7 @@ class Maker:
         results = run_plan(plan, self.window)
         steps = chain(node, results)
         wording = render(node, self.bench.many(node), self.rng, self.split, unseen)
+        self.programs[wording.text] = node
         value = results[-1].value
         assert value == self.bench.true.ids(node)
         skeleton, level = skeleton_of(node), level_of(node)

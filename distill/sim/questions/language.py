@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -12,7 +12,7 @@ from .programs import PICKS, Node
 from .slips import roughened, slip
 from .speech import Phraser, Speaker, agree, fill
 
-__all__ = ["Form", "Wording", "render"]
+__all__ = ["Form", "Wording", "render", "short"]
 
 Form = Literal["short", "long"]
 
@@ -30,9 +30,14 @@ class Wording:
 
 
 def render(
-    node: Node, many: Mapping[Node, bool], rng: random.Random, split: Split, unseen: bool
+    node: Node,
+    many: Mapping[Node, bool],
+    rng: random.Random,
+    split: Split,
+    unseen: bool,
+    say: Callable[[Speaker, Node], str] | None = None,
 ) -> Wording:
-    """Word a program.
+    """Word a program; with ``say`` (of a program's top) instead of a request or a question.
 
     ``many`` maps the program's nodes to whether their set holds several objects; ``unseen`` asks
     for at least one phrasing that training never uses (val and test only).
@@ -41,7 +46,10 @@ def render(
         phraser = Phraser(rng, split, unseen)
         form: Form = "long" if rng.random() < 0.3 else "short"
         speaker = Speaker(phraser, many)
-        text = _long(speaker, node) if form == "long" else _short(speaker, node)
+        if say is not None:
+            form, text = "short", say(speaker, node)
+        else:
+            text = _long(speaker, node) if form == "long" else short(speaker, node)
         held = any(family.split != "train" for family in phraser.used)
         if held or not phraser.unseen:
             break
@@ -49,7 +57,7 @@ def render(
     return Wording(_finish(text, phraser), form, ids, held)
 
 
-def _short(speaker: Speaker, node: Node) -> str:
+def short(speaker: Speaker, node: Node) -> str:
     """A question or a request of one sentence, or the bare noun phrase."""
     rng, phraser = speaker.rng, speaker.phraser
     versus = _versus(speaker, node)
@@ -59,6 +67,11 @@ def _short(speaker: Speaker, node: Node) -> str:
         plain = _plain(speaker, node)
         if plain is not None:
             return plain
+    if phraser.split == "train" and node.op == "find" and not node.is_use and rng.random() < 0.2:
+        head, plural = phraser.must("head.any"), speaker.is_many(node)
+        which = phraser.must("which", lambda t: " {h} " in t)
+        predicate = speaker.predicate(node, plural) or ""
+        return fill(which, h=f"{head}s" if plural else head, pred=predicate)
     draw = rng.random()
     if node.op == "find" and node.is_use and draw < 0.3:
         return speaker.ask(node.value) + "?"
@@ -129,6 +142,8 @@ def _which(speaker: Speaker, node: Node) -> str | None:
     plural = speaker.is_many(node)
     if node.sub.op in PICKS or node.sub.op == "or":
         return None
+    if node.sub.op == "given":
+        return _which_given(speaker, node, node.sub, plural)
     if (
         node.op in PICKS
         and node.k == 1
@@ -153,6 +168,15 @@ def _which(speaker: Speaker, node: Node) -> str | None:
     if len(head.split()) > _LONGEST_HEAD:
         return None
     return fill(speaker.phraser.must("which"), h=head, pred=predicate)
+
+
+def _which_given(speaker: Speaker, node: Node, given: Node, plural: bool) -> str | None:
+    """ "Which of them is red?" """
+    predicate = speaker.predicate(node, plural)
+    if predicate is None:
+        return None
+    text = agree(speaker.phraser.must("given.which"), plural)
+    return fill(text, set=speaker.pronoun(given), pred=predicate)
 
 
 def _versus(speaker: Speaker, node: Node) -> str | None:

@@ -13,7 +13,7 @@ level 3: mug, red, left of the bowl.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -22,6 +22,8 @@ from .knowledge import categories_with
 __all__ = [
     "ANCHORED",
     "ANY",
+    "EVERYTHING",
+    "MEASURES",
     "PICKS",
     "SPATIAL",
     "TEMPORAL",
@@ -30,6 +32,7 @@ __all__ = [
     "Plan",
     "category_of",
     "compile_plan",
+    "given",
     "level_of",
     "noun",
     "skeleton_of",
@@ -41,7 +44,7 @@ Category = Literal["semantic", "spatial", "temporal"]
 Plan = list[dict[str, Any]]
 
 SIDES = ("left_of", "right_of", "above", "below", "in_front_of", "behind")
-SPATIAL = frozenset({*SIDES, "nearest", "farthest", "extreme", "inside", "on"})
+SPATIAL = frozenset({*SIDES, "nearest", "farthest", "extreme", "inside", "on", "distance"})
 TEMPORAL = frozenset(
     {
         "appeared",
@@ -55,10 +58,17 @@ TEMPORAL = frozenset(
         "occluded_by",
         "first",
         "last",
+        "when",
     }
 )
 PICKS = frozenset({"nearest", "farthest", "extreme", "fastest", "first", "last", "nth"})
 """Tools that choose among a set instead of testing each member."""
+
+EVERYTHING = "object"
+"""The word that finds every object."""
+
+MEASURES = frozenset({"count", "when", "distance"})
+"""Tools that end a plan with a number or with times instead of a set."""
 
 ANCHORED = {
     **dict.fromkeys((*SIDES, "inside", "on", "before", "after", "during", "not"), "of"),
@@ -71,13 +81,14 @@ ANCHORED = {
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """A set of objects.
+    """A set of objects, or at the top a measure of one (:data:`MEASURES`).
 
-    ``op`` is a tool's name, or ``"any"`` (every object). ``sub`` is the set that the tool
+    ``op`` is a tool's name, ``"any"`` (every object) or ``"given"`` (the objects ``ids``, which an
+    earlier question was answered with). ``sub`` is the set that the tool
     filters or chooses from, ``other`` its anchor (or the second set of ``or``/``and``).
     ``value`` is the noun or property key of ``find`` (several nouns joined by ``|``), the colour,
-    the direction, the event, the measure of ``extreme`` and ``nth``; ``is_use`` tells a property
-    key from a noun.
+    the direction, the event, the measure of ``extreme`` and ``nth``, the space of ``distance``;
+    ``is_use`` tells a property key from a noun.
     """
 
     op: str
@@ -87,6 +98,7 @@ class Node:
     k: int = 1
     descending: bool = False
     is_use: bool = False
+    ids: tuple[int, ...] = ()
 
     @property
     def words(self) -> tuple[str, ...]:
@@ -107,6 +119,11 @@ def use(key: str) -> Node:
     return Node("find", value=key, is_use=True)
 
 
+def given(ids: Sequence[int]) -> Node:
+    """The objects that an earlier question was answered with."""
+    return Node("given", ids=tuple(ids))
+
+
 def walk(node: Node) -> Iterator[Node]:
     """The node and everything below it."""
     yield node
@@ -119,24 +136,28 @@ def compile_plan(node: Node) -> Plan:
     """The plan whose last step is the node's set.
 
     Raises:
-        ValueError: for ``any`` alone, which no step computes.
+        ValueError: for ``any`` or ``given`` alone, which no step computes.
     """
     plan: Plan = []
-    if _emit(node, plan) is None:
-        raise ValueError("expected a node that some tool computes, got any")
+    if not isinstance(_emit(node, plan), str):
+        raise ValueError(f"expected a node that some tool computes, got {node.op}")
     return plan
 
 
-def _emit(node: Node, plan: Plan) -> str | None:
-    """Append the node's steps; its reference, or None for "all objects"."""
+def _emit(node: Node, plan: Plan) -> str | list[int] | None:
+    """Append the node's steps; its reference, the ids given, or None for "all objects"."""
     if node.op == "any":
         return None
+    if node.op == "given":
+        return list(node.ids)
     if node.op == "find":
         return _add(plan, {"tool": "find", "words": list(node.words)})
     sub = _emit(node.sub, plan) if node.sub is not None else None
     other = _emit(node.other, plan) if node.other is not None else None
     if node.op in ("or", "and"):
         return _add(plan, {"tool": node.op, "a": sub, "b": other})
+    if node.op == "distance":
+        return _add(plan, {"tool": "distance", "a": sub, "b": other, "space": node.value})
     ids: dict[str, Any] = {} if sub is None else {"ids": sub}
     if node.op == "nth":
         order = {"tool": "sort", **ids, "by": node.value}
@@ -158,7 +179,7 @@ def _options(node: Node) -> dict[str, Any]:
             return {"by": node.value}
         case "moved":
             return {} if node.value == "any" else {"direction": node.value}
-        case "before" | "after" | "first" | "last":
+        case "before" | "after" | "first" | "last" | "when":
             return {"event": node.value}
         case "nearest" | "farthest":
             return {} if node.k == 1 else {"k": node.k}
@@ -177,7 +198,7 @@ def level_of(node: Node) -> int:
 
 
 def _cost(node: Node, main: bool) -> int:
-    if node.op == "any":
+    if node.op in ("any", "given"):
         return 0
     if node.op == "find":
         return 1 if main or node.is_use else 0
@@ -204,6 +225,8 @@ def skeleton_of(node: Node) -> str:
     """Shape of the program: tools and their nesting, without words, colours and directions."""
     if node.op == "any":
         return "*"
+    if node.op == "given":
+        return "given"
     if node.op == "find":
         return "use" if node.is_use else "find"
     parts = [skeleton_of(child) for child in (node.sub, node.other) if child is not None]

@@ -19,7 +19,7 @@ from ..catalogue import CATEGORIES, COLOUR_NAMES
 from .knowledge import FACTS, PROPERTIES
 from .programs import ANY, SIDES, Category, Node, category_of, level_of, noun, use
 
-__all__ = ["EVENTS", "Scene", "draw_program"]
+__all__ = ["DIRECTIONS", "EVENTS", "EXTREMES", "Scene", "draw_program"]
 
 EXTREMES = (
     "largest",

@@ -15,10 +15,11 @@ from . import wider
 from .families import USES, Family, Split, pool
 from .knowledge import plural as plural_of
 from .knowledge import synonyms
-from .programs import PICKS, Node
+from .programs import EVERYTHING, PICKS, Node
 
-__all__ = ["Phraser", "Speaker", "agree", "fill"]
+__all__ = ["Phraser", "Speaker", "agree", "fill", "relation_slot"]
 
+_PLAIN_PRONOUN = 0.5
 _WIDER_SHARE = 0.5  # of training phrasings, where the wider tables have some
 _ALTERNATIVE = re.compile(r"\[([^|\]]*)\|([^\]]*)\]")
 _ORDINALS = {1: "first", 2: "second", 3: "third", 4: "fourth"}
@@ -84,7 +85,8 @@ def fill(text: str, **parts: str) -> str:
     return text
 
 
-def _slot(node: Node) -> str:
+def relation_slot(node: Node) -> str:
+    """The slot that words the top of a program."""
     match node.op:
         case "extreme":
             return f"ex.{node.value}"
@@ -104,7 +106,7 @@ def _slot(node: Node) -> str:
 def _chain(node: Node) -> tuple[Node, list[Node]]:
     """The base (any, find, and, or, with its colour) and the filters above it, inner first."""
     filters: list[Node] = []
-    while node.op not in ("any", "find", "and", "or", "attribute", *PICKS):
+    while node.op not in ("any", "given", "find", "and", "or", "attribute", *PICKS):
         filters.append(node)
         if node.sub is None:
             break
@@ -127,10 +129,18 @@ class Speaker:
         """A definite noun phrase: "the red mugs"."""
         if node.op == "or":
             return self._together(node)
+        if node.op == "given":
+            return self.pronoun(node)
         plural = self.is_many(node)
         if node.op in ("nearest", "farthest") and node.k > 1:
             return self._two(node)
         return f"the {self.bare(node, plural)}"
+
+    def pronoun(self, node: Node) -> str:
+        """The objects of an earlier answer: "it", "those"."""
+        if self.rng.random() < _PLAIN_PRONOUN:
+            return "it" if len(node.ids) == 1 else "them"
+        return self.phraser.must("given.one" if len(node.ids) == 1 else "given.many")
 
     def bare(self, node: Node, plural: bool) -> str:
         """A noun phrase without its determiner."""
@@ -142,7 +152,7 @@ class Speaker:
         clause = said and " that " in head  # a relative clause wants "and that ..." after it
         for part in sorted(filters, key=_heaviness):
             post = self._post(part, plural)
-            if said and _slot(part) == "not.set":
+            if said and relation_slot(part) == "not.set":
                 post = f", {post}"
             elif said:
                 post = post if post.startswith("that ") else f"{self._be(plural)}{post}"
@@ -163,6 +173,10 @@ class Speaker:
     def _base(self, node: Node, plural: bool) -> str:
         match node.op:
             case "any":
+                return self._head(plural)
+            case "given":
+                return f"{'ones' if plural else 'one'} of {self.pronoun(node)}"
+            case "find" if node.words == (EVERYTHING,):
                 return self._head(plural)
             case "find" if node.is_use:
                 return f"{self._head(plural)} {self.use(node, plural)}"
@@ -234,7 +248,7 @@ class Speaker:
         return f"that {text[1:]}" if text.startswith("~") else text
 
     def _relation(self, node: Node, plural: bool) -> str:
-        slot = _slot(node)
+        slot = relation_slot(node)
         text = agree(self.phraser.must(slot), plural)
         if slot == "not.colour" and node.other is not None:
             return fill(text, colour=node.other.value)
@@ -248,16 +262,30 @@ class Speaker:
         if node.op in ("nearest", "farthest") and node.other is not None and node.k == 1:
             return _as_verb(fill(self.phraser.must(node.op), of=self.the(node.other)))
         if node.op in PICKS:
-            text = self.phraser.pick(_slot(node), _is_said_after_head)
+            text = self.phraser.pick(relation_slot(node), _is_said_after_head)
             return (
                 None
                 if text is None
                 else fill(_as_verb(text.removeprefix("{h} ")), **_ordinal(node))
             )
-        if node.op in ("find", "any", "or", "and", "not"):
+        if node.op == "find" and not node.is_use:
+            return self._is_a(node, plural)
+        if node.op == "and" and node.sub is not None and node.sub.op == "given":
+            return self._is_a(node.other, plural) if node.other is not None else None
+        if node.op in ("find", "any", "given", "or", "and", "not"):
             return None
         text = self._relation(node, plural)
         return text[1:] if text.startswith("~") else f"{be} {text}"
+
+    def _is_a(self, node: Node, plural: bool) -> str:
+        """ "is a mug", "are something to drink from": a noun or property as a predicate."""
+        be = "are" if plural else "is"
+        if node.is_use:
+            text = agree(self.phraser.must(f"use.{node.value}"), plural)
+            return f"{be} {'things' if plural else 'something'} {text}"
+        nouns = [self._noun(word, plural) for word in node.words]
+        named = nouns if plural else [f"{'an' if n[0] in 'aeiou' else 'a'} {n}" for n in nouns]
+        return f"{be} {' or '.join(named)}"
 
     def _choice(self, node: Node) -> str:
         """ "leftmost mug that moved", "mug closest to the bowl"."""
@@ -265,12 +293,19 @@ class Speaker:
         if node.op in ("nearest", "farthest"):
             assert node.other is not None
             text = fill(self.phraser.must(node.op), of=self.the(node.other))
+            if node.sub.op == "given":
+                return f"one of {self.pronoun(node.sub)} {text}"
             # after another anchor, "closest to …" would read as that anchor's
-            if any(part.other and _slot(part) != "not.colour" for part in _chain(node.sub)[1]):
+            if any(
+                part.other and relation_slot(part) != "not.colour" for part in _chain(node.sub)[1]
+            ):
                 return f"one {text} among the {self.bare(node.sub, True)}"
             head = self.bare(node.sub, False)
             return f"{head} that {_as_verb(text)}" if _has_post(node.sub) else f"{head} {text}"
-        slot = _slot(node)
+        slot = relation_slot(node)
+        if node.sub.op == "given":
+            word = self.rng.choice(("among", "of", "out of"))
+            return f"{self._one(slot, node)} {word} {self.pronoun(node.sub)}"
         if node.sub.op == "or":
             assert node.sub.sub is not None
             assert node.sub.other is not None
@@ -341,7 +376,7 @@ def _ordinal(node: Node) -> dict[str, str]:
 
 def _heaviness(node: Node) -> int:
     """Order of modifiers: colours and events, plain anchors, longer anchors, exclusions."""
-    if node.other is None or _slot(node) == "not.colour":
+    if node.other is None or relation_slot(node) == "not.colour":
         return 0
     if node.op == "not":
         return 3
