@@ -1,12 +1,12 @@
 """Whether a question leans on the one before it: "and the one next to it?".
 
-A question is taken for a follow-up when it begins as a continuation ("and", "what about"), names
-"the other one" or "the same", or has a pronoun that nothing in the question itself can be meant
-by. The rest is asked without its history: a question that stands alone is answered alike
-whatever was asked before.
+A question is taken for a follow-up when it begins as a continuation ("and", "what about",
+"sorry, I meant"), points at what was said ("the other one", "everything else", "that object"), has
+a pronoun that nothing in the question itself can be meant by, or names no object at all ("the
+blue one?", "which one is red?"). Other questions are asked without their history, so that they
+are answered alike whatever was asked before.
 
-Not covered: questions that lean on an earlier one without saying so ("the red one?"), and
-pronouns for people.
+Not covered: pronouns for people, and questions that lean on an earlier one by its subject alone.
 """
 
 from __future__ import annotations
@@ -16,20 +16,34 @@ import re
 __all__ = ["is_follow_up"]
 
 _BEGINS = re.compile(
-    r"(?:(?:ok(?:ay)?|so|now|well|no|yes|then|thanks|alright)\b[ ,]*)*"
-    r"(?:and|but|or|what about|how about|what of|same for|also)\b",
+    r"(?:(?:ok(?:ay)?|so|now|well|no|yes|then|thanks|good|alright|sorry)\b[ ,]*)*"
+    r"(?:(?:and|but|or|also|what about|how about|what of|the same\b(?! [a-z]+ (?:as|that))"
+    r"|same (?:for|question|again)|i mean(?:t)?)\b)"
+    r"|(?:no|sorry)\b,? (?!I\b|please\b)|(?:now|then) (?!I\b|please\b)",
     re.IGNORECASE,
 )
-# "closer than the others", "before the rest", "than anything else": compared, not pointed at.
 _POINTS = re.compile(
+    # "closer than the others", "before the rest", "than anything else": compared, not pointed at.
     r"(?<!than )(?<!before )(?<!after )(?<!of )(?:"
-    r"\bthe (?:others|rest)\b(?! of)|\b(?:the|any) other ones?\b|\bthe other (?:two|three)\b"
-    r"|\bthe other(?=[?.!, ]*$)|\banother one\b|\b(?:that|this|those|these) ones?\b(?! that)"
-    r"|\bthe (?:same|previous|remaining) ones?\b|\bthe same(?=[?.!, ]*$|, )"
-    r"|\b(?:what|who|where|anything|something|which) else\b)"
-    r"|\b(?:any|which|one|some|all|each|both|none|how many|left|nearest|closest) of"
-    r" (?:them|those|these)\b(?! [a-z]+s\b)|\bbesides (?:it|them|that|those)\b"
-    r"|\b(?:you|just) (?:found|named|said|showed|meant)\b",
+    r"\b(?:the|all the) others?\b(?! (?:than|side|end|half|way|hand))|\bthe rest\b(?! of)"
+    r"|\b(?:what|who|where|everything|anything|something|which) else\b)"
+    r"|\b(?:any|another) other\b|\banother one\b|\bthe remaining\b|\bleft over\b"
+    r"|\b(?:that|this|those|these) (?:ones?|objects?|things?|items?)\b(?! that)"
+    r"|\bthe (?:same|previous) ones?\b|\bthe ones? before(?=[?.!, ]*$)"
+    r"|\b(?:among|of|from) (?:them|those|these)\b(?! [a-z]+s\b)|\bbesides (?:it|them|that)\b"
+    r"|\b(?:is|are|was|were|did) (?:that|those|these)\b(?! of)"
+    r"|\byou (?:found|named|said|showed|meant|marked)\b|\bdid you (?:find|leave|mark|mean)\b"
+    r"|\binstead[?.!]*$",
+    re.IGNORECASE,
+)
+# No object is named: "the blue one?", "which one is red?", "how many are there?".
+_BARE = re.compile(
+    r"(?:(?:where (?:is|are)|show me|only|just|find|mark) )?the (?:[a-z-]+ ){0,2}ones?[?.! ]*$"
+    r"|(?:the|its|their) neighbou?rs?[?.! ]*$|(?:just|only) the ones? (?:that|which)\b"
+    r"|how many (?:are|is|were) (?:there|that|they)[?.! ]*$"
+    r"|how many (?:moved|are|were)\b[\w ]*[?.! ]*$"
+    r"|which (?:ones? )?(?:is|are|was|were|moved|did|has|have|can)\b"
+    r"(?: (?!the\b|an?\b)[a-z]+){0,2}(?: the [a-z]+(?:est|st))?[?.! ]*$",
     re.IGNORECASE,
 )
 _PRONOUN = re.compile(r"\b(?:it|its|it's|them|they|their|those|these|that)\b", re.IGNORECASE)
@@ -56,7 +70,7 @@ _PLACED = re.compile(
 def is_follow_up(query: str) -> bool:
     """Whether the question seems to refer to an earlier one."""
     text = " ".join(query.split())
-    if _BEGINS.match(text) or _POINTS.search(text):
+    if _BEGINS.match(text) or _POINTS.search(text) or _BARE.match(text):
         return True
     return any(_leans(text, match) for match in _PRONOUN.finditer(text))
 
