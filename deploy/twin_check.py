@@ -18,10 +18,17 @@ from typing import Any, NamedTuple
 
 from ..twin import mask as rle
 from ..twin.errors import EdgeTwinError, InputError, SchemaError, StoreError
-from ..twin.jsonl import frame_from_json
 from ..twin.schema import FrameTwin, ObjectTwin
 from ..twin.store import STORE_VERSION
-from .twin_files import MAX_LINE_BYTES, TwinFile, lines_of, open_store, twin_kinds
+from .twin_files import (
+    MAX_LINE_BYTES,
+    READ_ERRORS,
+    TwinFile,
+    frame_of,
+    lines_of,
+    open_store,
+    twin_kinds,
+)
 
 __all__ = ["APPLICATION_ID", "MAX_FAULTS", "Checked", "Fault", "check_twin"]
 
@@ -109,7 +116,7 @@ def _check_lines(path: Path) -> Checked:
         if not line.text.strip():
             continue
         try:
-            frame = frame_from_json(line.text)
+            frame = frame_of(line.text)
         except SchemaError as error:
             if not line.whole and len(line.text) < MAX_LINE_BYTES:
                 checked.add(
@@ -133,7 +140,7 @@ def _check_store(path: Path) -> Checked:
             if _check_layout(db, checked):
                 _check_rows(db, checked)
                 _check_answers(db, checked)
-    except (StoreError, sqlite3.Error) as error:
+    except (StoreError, *READ_ERRORS) as error:
         checked.add("the file", " ".join(str(error).split()), _STORE)
     return checked
 
@@ -141,7 +148,7 @@ def _check_store(path: Path) -> Checked:
 def _check_pages(db: sqlite3.Connection, checked: Checked) -> None:
     try:
         rows = db.execute("PRAGMA integrity_check(20)").fetchall()
-    except sqlite3.Error as error:
+    except READ_ERRORS as error:
         rows = [(str(error),)]
     for (text,) in rows:
         if text != "ok":
@@ -175,7 +182,7 @@ def _check_rows(db: sqlite3.Connection, checked: Checked) -> None:
             checked.add(place, "its columns hold other values than text and numbers", _STORE)
             continue
         try:
-            frame = frame_from_json(record)
+            frame = frame_of(record)
         except SchemaError as error:
             checked.add(place, str(error), _advice(str(error)))
             continue
@@ -207,7 +214,7 @@ def _paged(db: sqlite3.Connection, sql: str, checked: Checked) -> Iterator[Any]:
             rows = db.execute(
                 f"{sql} WHERE seq > ? ORDER BY seq LIMIT {_PAGE_ROWS}", (after,)
             ).fetchall()
-        except sqlite3.Error as error:
+        except READ_ERRORS as error:
             checked.add(f"after row {max(after, 0)}", f"rows cannot be read: {error}", _STORE)
             return
         for row in rows:

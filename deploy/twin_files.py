@@ -22,7 +22,17 @@ from ..twin.errors import InputError, SchemaError, StoreError
 from ..twin.jsonl import frame_from_json
 from ..twin.schema import FrameTwin
 
-__all__ = ["MAX_LINE_BYTES", "Line", "TwinFile", "is_twin", "lines_of", "open_store", "twin_kinds"]
+__all__ = [
+    "MAX_LINE_BYTES",
+    "READ_ERRORS",
+    "Line",
+    "TwinFile",
+    "frame_of",
+    "is_twin",
+    "lines_of",
+    "open_store",
+    "twin_kinds",
+]
 
 MAX_LINE_BYTES = 64 * 2**20  # a frame of 1000 objects is about 1 MB; a hostile line must end
 Kind = Literal["jsonl", "sqlite"]
@@ -30,6 +40,8 @@ _NAMES: dict[Kind, str] = {"jsonl": "twin.jsonl", "sqlite": "twin.sqlite"}
 _SQLITE = b"SQLite format 3\0"
 _PAGE_ROWS = 128
 _BUSY_S = 5.0
+# What reading a damaged store raises; its own messages may be no text, too.
+READ_ERRORS = (sqlite3.Error, UnicodeDecodeError, OverflowError)
 
 
 class Line(NamedTuple):
@@ -125,7 +137,7 @@ class TwinFile:
                 return
             if line.text.strip():
                 try:
-                    frame = frame_from_json(line.text)
+                    frame = frame_of(line.text)
                 except SchemaError as error:
                     raise SchemaError(
                         f"{self.path}, line {line.number}: {error}; "
@@ -153,7 +165,7 @@ class TwinFile:
                     if not isinstance(seq, int) or seq <= self._cursor:
                         raise sqlite3.DatabaseError("rows are out of order")
                     try:
-                        frame = frame_from_json(str(record))
+                        frame = frame_of(str(record))
                     except SchemaError as error:
                         raise SchemaError(
                             f"{self.path}, row {seq}: {error}; "
@@ -161,6 +173,22 @@ class TwinFile:
                         ) from None
                     yield frame
                     self._cursor = seq
+
+
+def frame_of(text: str) -> FrameTwin:
+    """A frame from JSON text that anyone may have written.
+
+    Raises:
+        SchemaError: as :func:`~edgetwin.twin.jsonl.frame_from_json`, and for text that is no
+            Unicode, which could never be written again.
+    """
+    frame = frame_from_json(text)
+    if not text.isascii() or "\\u" in text:
+        try:
+            frame.model_dump_json()
+        except ValueError:  # pydantic's error of lone surrogates is one
+            raise SchemaError("expected a frame of Unicode text, got other bytes") from None
+    return frame
 
 
 def _has_frames(path: Path) -> bool:
@@ -238,7 +266,7 @@ def _lenient(data: bytes) -> str:
 def _reading(path: Path) -> Iterator[None]:
     try:
         yield
-    except (sqlite3.Error, OSError) as error:
+    except (*READ_ERRORS, OSError) as error:
         raise StoreError(
             f"expected a twin's store at {path}, got: {error}; edgetwin twin check {path} lists "
             "every fault, and twin.jsonl beside it may be whole"
