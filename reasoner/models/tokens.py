@@ -107,7 +107,8 @@ class TokenContext:
         reused = min(kept, self._fed)
         self._back(kept)
         self._tokens += wanted[kept:]
-        self._feed()
+        if self._tokens:
+            self._feed()
         return Read(len(wanted), reused)
 
     def append(self, text: str) -> int:
