@@ -9,6 +9,7 @@ and during need several events. ``python -m edgetwin.distill.reasoner.produce ru
 
 from __future__ import annotations
 
+import os
 import random
 import subprocess
 import sys
@@ -192,4 +193,5 @@ def _held_out(asked: Asked, shown: TwinWindow, whole: TwinWindow | None) -> Held
 
 
 if __name__ == "__main__":
+    os.nice(15)  # the training loop is waited for, this is not
     produce(Path(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else 60)

@@ -95,7 +95,13 @@ def decode(
 ) -> list[Said]:
     """What the model says to every question, with plans computed by the real tools."""
     prompts = [_prompt(tokenizer, one, layout) for one in asked]
-    first = greedy(model, tokenizer, prompts, ("</plan>", "</answer>"), _MAX_PLAN, batch)
+    first: list[list[int]] = [[] for _ in asked]
+    for mode in dict.fromkeys(one.mode for one in asked):  # alike in length, so few wait for one
+        chosen = [number for number, one in enumerate(asked) if one.mode == mode]
+        told = [prompts[number] for number in chosen]
+        found = greedy(model, tokenizer, told, ("</plan>", "</answer>"), _MAX_PLAN, batch)
+        for number, ids in zip(chosen, found, strict=True):
+            first[number] = ids
     answers: list[Said] = []
     resumed: list[tuple[int, list[int], list[StepResult]]] = []
     for number, (one, ids) in enumerate(zip(asked, first, strict=True)):
