@@ -38,6 +38,7 @@ _HERMES = re.compile(r"<tool_call>(.*?)(?:</tool_call>|$)", re.DOTALL)
 _ANSWERED = re.compile(
     r"(?:(?:final\s+)?answer\s*[:=]\s*)?(\$\d{1,2}|\[[\s\d,$\"']*\]|none)\.?\s*", re.IGNORECASE
 )
+_CALL = re.compile(r"(?:\[\s*)?\{\s*[\"'\u201c]?\w+[\"'\u201d]?\s*:")
 _SCALAR = re.compile(r"[^\s,:\[\]{}\"'\u2018-\u201d]+")
 _QUOTES = {'"': '"', "'": "'", "\u201c": "\u201d", "\u2018": "\u2019", "\u201d": "\u201d"}
 _CONSTANTS: dict[str, Any] = {
@@ -78,16 +79,13 @@ def bare_turn(text: str, repairs: list[str]) -> str | None:
     if calls:
         repairs.append("took tool_call blocks as the plan")
         return f"<plan>[{','.join(calls)}]</plan>"
-    stripped = text.strip().strip("`'\"")
-    if answered := _ANSWERED.fullmatch(stripped):
+    if answered := _ANSWERED.fullmatch(text.strip().strip("`'\"*")):
         repairs.append("took untagged text as the answer")
         return f"<answer>{answered[1]}</answer>"
     inner = fence[1] if (fence := _FENCED.search(text)) else text
-    start, end = inner.find("["), inner.rfind("]")
-    body = inner[start : end + 1] if 0 <= start < end else inner.strip()
-    if re.match(r"\[?\s*\{\s*[\"']?\w+[\"']?\s*:", body):
+    if begins := _CALL.search(inner):
         repairs.append("took untagged calls as the plan")
-        return f"<plan>{body}</plan>"
+        return f"<plan>{inner[begins.start() :]}</plan>"
     return None
 
 
