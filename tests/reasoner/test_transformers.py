@@ -1,0 +1,116 @@
+"""transformers over the embedded checkpoint, with a growing and with a static cache."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("torch")
+pytest.importorskip("transformers")
+
+from edgetwin.reasoner.bundle import EMBEDDED
+from edgetwin.reasoner.models.base import LanguageModel
+from edgetwin.reasoner.models.transformers import TransformersModel
+from edgetwin.twin.errors import MissingExtraError, ModelError
+
+from .conformance import PREFIX, QUESTION, Conformance, generate, grammar
+
+pytestmark = pytest.mark.skipif(
+    not (EMBEDDED / "manifest.json").exists(), reason="no embedded weights"
+)
+
+
+@pytest.fixture(scope="module")
+def model() -> TransformersModel:
+    return TransformersModel("embedded", threads=1, device="cpu")
+
+
+class TestTransformers(Conformance):
+    pass
+
+
+def static_model() -> TransformersModel:
+    return TransformersModel("embedded", threads=1, device="cpu", static=True)
+
+
+def test_static_cache_says_the_same(model: TransformersModel) -> None:
+    static = static_model()
+    for question in (QUESTION, "question: Find the green thing.\n", "question: What moved?\n"):
+        texts = []
+        for each in (model, static):
+            context = each.open()
+            context.read([PREFIX])
+            context.read([PREFIX, question])
+            start = context.length
+            free = generate(context, 40)
+            context.rewind(start)
+            fork = context.fork()
+            plan = generate(fork, 200, grammar=grammar(references=()))
+            fork.append("<results>[[1]]</results>")
+            end = generate(fork, 20, grammar=grammar(plan=False, references=(1,)))
+            texts.append((free, plan, end, generate(context, 40)))
+            context.close()
+        assert texts[0] == texts[1]
+
+
+def test_static_cache_grows(model: TransformersModel) -> None:
+    long = PREFIX + "4 red ball x40 y120 w40 h40 z80\n" * 40  # beyond the first size, 512
+    texts = []
+    for each in (model, static_model()):
+        context = each.open()
+        context.read([PREFIX, QUESTION])
+        generate(context, 4)
+        held = context.read([PREFIX, long, QUESTION])
+        assert held.reused >= each.count(PREFIX)
+        assert held.tokens > 512
+        texts.append(generate(context, 30).text)
+        context.close()
+    assert texts[0] == texts[1]
+
+
+def test_a_plain_folder(tmp_path: Path) -> None:
+    for name in ("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"):
+        shutil.copy(EMBEDDED / name, tmp_path / name)
+    plain = TransformersModel(tmp_path, device="cpu", max_tokens=512)
+    assert (plain.name, plain.sha256, plain.style) == (tmp_path.name, "", "long")
+    assert plain.max_tokens == 512
+    assert plain.known_words is None
+    context = plain.open()
+    context.read([PREFIX, QUESTION])
+    assert generate(context, 4).tokens == 4
+
+
+def test_sources_that_cannot_be_used(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="pinned checkpoint"):
+        TransformersModel("Qwen/Qwen3-0.6B")
+    with pytest.raises(ModelError, match="safetensors"):
+        TransformersModel(tmp_path)
+    with pytest.raises(ModelError, match="expected dtype"):
+        TransformersModel("embedded", dtype="int3")
+    (tmp_path / "config.json").write_text("{}")
+    (tmp_path / "pytorch_model.bin").write_bytes(b"\x80\x04.")
+    with pytest.raises(ModelError, match="safetensors"):
+        TransformersModel(tmp_path)
+
+
+def test_without_transformers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "transformers", None)
+    with pytest.raises(MissingExtraError, match=r"edgetwin\[train\]"):
+        TransformersModel("embedded")
+
+
+def test_importing_the_file_imports_no_torch() -> None:
+    code = (
+        "import sys, edgetwin.reasoner.models.transformers; "
+        "sys.exit(int('torch' in sys.modules or 'transformers' in sys.modules))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_it_is_a_language_model(model: LanguageModel) -> None:
+    assert model.guided
+    assert not TransformersModel("embedded", device="cpu", guided=False).guided
