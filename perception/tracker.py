@@ -46,6 +46,11 @@ class Tracker:
         self._start_s: float | None = None
         self._last_s = 0.0
 
+    def reserve(self, count: int) -> int:
+        """Set ids aside for objects that others found; returns the first of ``count`` in a row."""
+        first, self._next_id = self._next_id, self._next_id + count
+        return first
+
     @property
     def pending(self) -> int:
         """How many candidates wait for another look to confirm them."""

@@ -18,8 +18,8 @@ from __future__ import annotations
 import re
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Generator, Iterator
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -36,6 +36,7 @@ from ...twin.frame import Frame
 __all__ = ["FolderSource", "ImageSource", "Source", "VideoSource", "open_source"]
 
 Image = NDArray[np.uint8]
+Pictures = Generator[tuple[float, Image], None, None]
 Status = Literal["ok", "partial"]
 
 MAX_PIXELS = 50_000_000  # one RGB frame of this size is 150 MB: beyond it a device would swap
@@ -72,10 +73,34 @@ class Source(ABC):
         self.status: Status = "ok"
         self.reason = ""
         self.dropped: Counter[str] = Counter()
+        self._start: float | None = None  # the file's clock at second 0, once known
+        self._shape: tuple[int, ...] = ()  # of every frame
 
     @abstractmethod
-    def _read(self) -> Iterator[tuple[float, Image]]:
-        """Yield (seconds on the file's own clock, RGB picture)."""
+    def _read(self, since_s: float | None = None) -> Pictures:
+        """Yield (seconds on the file's own clock, RGB picture).
+
+        With ``since_s`` it may begin late, but not after that moment of the file's clock.
+        """
+
+    def since(self, timestamp_s: float) -> Pictures:
+        """Yield (timestamp_s, RGB picture) from some frame at or before a moment on.
+
+        What lies before is not decoded if the file was read once and can be entered there.
+        Timestamps are a whole pass's, except where the file's clock goes back; status stays.
+        """
+        kept = self.status, self.reason, Counter(self.dropped)
+        start, shape = self._start, self._shape
+        pictures = self._read(None if start is None else start + timestamp_s)
+        try:
+            with closing(pictures):
+                for seconds, image in pictures:
+                    start = seconds if start is None else start
+                    shape = shape or image.shape
+                    fits = image.shape == shape
+                    yield seconds - start, image if fits else _resized(image, shape)
+        finally:
+            self.status, self.reason, self.dropped = kept
 
     def _lost(self, reason: str) -> None:
         self.status = "partial"
@@ -94,7 +119,9 @@ class Source(ABC):
         shape: tuple[int, ...] = ()
         for seconds, image in self._read():
             start = seconds if start is None else start
-            shape = shape or image.shape
+            if not index:
+                self._start, shape = start, image.shape
+                self._shape = shape
             if image.shape != shape:
                 image = _resized(image, shape)
             now = seconds - start
@@ -121,21 +148,23 @@ class VideoSource(Source):
             self._expected_s = _declared_seconds(container, stream)
             _check_size(stream.width, stream.height, path)
 
-    def _read(self) -> Iterator[tuple[float, Image]]:
+    def _read(self, since_s: float | None = None) -> Pictures:
         tally = _Tally()
-        yield from self._pass(tally)
-        if tally.hidden and not tally.decoded:
+        yield from self._pass(tally, since_s)
+        if since_s is None and tally.hidden and not tally.decoded:
             tally = _Tally()
-            yield from self._pass(tally, ignore_editlist="1")
+            yield from self._pass(tally, None, ignore_editlist="1")
             if tally.decoded:
                 self._lost("the video's edit list hides every frame: it was not followed")
 
-    def _pass(self, tally: _Tally, **options: str) -> Iterator[tuple[float, Image]]:
+    def _pass(self, tally: _Tally, since_s: float | None, **options: str) -> Pictures:
         first, clock = None, 0.0
         with _open_container(self.path, **options) as container:
             stream = _video_of(container)
             stream.thread_type = "AUTO"
             stream.codec_context.options = {"max_pixels": str(MAX_PIXELS)}  # in-band sizes too
+            if since_s is not None:
+                _enter(container, stream, since_s)
             try:
                 for frame, image in _decode(container, stream, tally):
                     clock = clock + 1.0 / self.fps if frame.time is None else float(frame.time)
@@ -144,7 +173,7 @@ class VideoSource(Source):
             except GeneratorExit:  # stopped early: only what was met counts
                 self._judge_damage(tally)
                 raise
-        if tally.decoded:
+        if tally.decoded and since_s is None:
             self._judge(tally, max(clock, clock - (first or 0.0)))
 
     def _judge(self, tally: _Tally, seconds: float) -> None:
@@ -173,7 +202,7 @@ class ImageSource(Source):
         super().__init__(path, 1.0, 1)
         _read_picture(path)
 
-    def _read(self) -> Iterator[tuple[float, Image]]:
+    def _read(self, since_s: float | None = None) -> Pictures:
         yield 0.0, _read_picture(self.path)
 
 
@@ -203,9 +232,10 @@ class FolderSource(Source):
         self.names = sorted(names, key=_natural)
         self._first_out = ""
 
-    def _read(self) -> Iterator[tuple[float, Image]]:
-        shape: tuple[int, ...] = ()
-        for place, name in enumerate(self.names):
+    def _read(self, since_s: float | None = None) -> Pictures:
+        shape: tuple[int, ...] = () if since_s is None else self._shape
+        first = 0 if since_s is None else max(int(since_s * self.fps) - 1, 0)
+        for place, name in enumerate(self.names[first:], first):
             try:
                 image = _read_picture(name)
             except SourceError:
@@ -340,6 +370,14 @@ def _decode(container: Any, stream: Any, tally: _Tally) -> Iterator[tuple[Any, I
                 continue
             tally.decoded += 1
             yield frame, image
+
+
+def _enter(container: Any, stream: Any, seconds: float) -> None:
+    """Go to the last place before a moment from which decoding can begin, or to the start."""
+    if stream.time_base:
+        moment = int(seconds / stream.time_base)
+        with suppress(av.error.FFmpegError, OSError):  # a file that cannot is read from the start
+            container.seek(moment, stream=stream, backward=True, any_frame=False)
 
 
 def _declared_seconds(container: Any, stream: Any) -> float | None:

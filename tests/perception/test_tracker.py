@@ -558,3 +558,10 @@ def test_time_may_not_run_backwards_and_columns_must_fit() -> None:
         tracker.update(look(), None, 1.1, SIZE, followed=([1, 2], remembered(square(0, 0, 9))))
     with pytest.raises(InputError, match="id of a track, got 9"):
         tracker.follow([9], masks_of(square(0, 0, 9)), 1.2, SIZE)
+
+
+def test_reserved_ids_are_never_given() -> None:
+    t = Tracker()
+    assert t.update(look(mug(60, 60)), None, 0.0, SIZE) == (1,)
+    assert (t.reserve(3), t.reserve(1)) == (2, 5)
+    assert t.update(look(mug(60, 60), bowl(180, 180)), None, 0.1, SIZE) == (1, 6)
