@@ -11,21 +11,26 @@ overlays (:mod:`~edgetwin.deploy.run`).
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..reasoner.prompts import Mode
-from ..reasoner.rollout import Reasoner
+from ..reasoner.rollout import History, Reasoner
+from ..reasoner.session import Session
 from ..twin.errors import EdgeTwinError, InputError
-from ..twin.tools.registry import ToolRegistry
+from ..twin.schema import FrameTwin
+from ..twin.window import TwinWindow
 from .ask_feed import Feed, FileFeed, LiveFeed
-from .models import load_models, load_perception
-from .stream.source import open_source
+from .models import Perception, _folders, load_models, load_perception
+from .stream.source import Source, open_source
 from .track import parse_words
 from .twin_files import TwinFile, is_twin
+
+if TYPE_CHECKING:
+    from .refine import Refiner
 
 __all__ = ["ASK_VERSION", "AskOptions", "Asker", "load_reasoner", "open_asker"]
 
@@ -42,6 +47,7 @@ class AskOptions:
         mode: how much the model explains.
         words: what to look for in a source; None is every word of the set.
         refine: whether plans may look again into the pictures.
+        pictures: where the pictures of a twin that is there are; None: they are not at hand.
         budget_s: seconds an answer may take; None is the reasoner's own.
         rounds: plans an answer may make; None is the reasoner's own.
         out: where a source's twin is written.
@@ -52,6 +58,7 @@ class AskOptions:
     mode: Mode = "concise"
     words: str | None = None
     refine: bool = True
+    pictures: Path | None = None
     budget_s: float | None = None
     rounds: int | None = None
     out: Path = Path("out")
@@ -61,8 +68,14 @@ class AskOptions:
 class Asker:
     """One feed, one session.
 
-    Attributes:
+    Args:
+        reasoner: who answers.
         feed: where the twin comes from.
+        mode: how much is explained.
+        look: makes what looks again into the pictures of a window; None: the twin is all.
+        identities: role -> {"id", "sha256"} of the models, for the records.
+
+    Attributes:
         mode: of the next question.
         history: the newest answers' records, at most a thousand.
     """
@@ -73,19 +86,26 @@ class Asker:
         feed: Feed,
         *,
         mode: Mode = "concise",
-        registry: ToolRegistry | None = None,
+        look: Callable[[TwinWindow], Refiner] | None = None,
         identities: dict[str, Any] | None = None,
     ) -> None:
         self.reasoner = reasoner
         self.feed = feed
         self.mode: Mode = mode
         self.history: deque[dict[str, Any]] = deque(maxlen=MAX_HISTORY)
-        self._registry = registry
+        self._look = look
         self._identities = identities or {}
-        self._session = self._begin()
+        self._refiner: Refiner | None = None
+        self._session = self._begin(())
 
-    def _begin(self) -> Any:
-        return self.reasoner.session(self.feed.window, registry=self._registry)
+    def _begin(self, history: History) -> Session:
+        """A session on the feed's window, which a new recording replaces."""
+        registry, known = None, self.reasoner.model.tools
+        if self._look is not None:
+            self._refiner = self._look(self.feed.window)
+            plans = known is None or "detect" in known
+            registry = self._refiner.registry("call" if plans else "auto")
+        return self.reasoner.session(self.feed.window, registry, history=history)
 
     def ask(self, question: str) -> dict[str, Any]:
         """Answer one question on what has been seen by now; return its record.
@@ -93,34 +113,54 @@ class Asker:
         Whatever goes wrong with the question is in the record: status ``error``, a message.
 
         Raises:
-            KeyboardInterrupt: if interrupted; the session begins anew, the twin stays.
+            KeyboardInterrupt: if interrupted; the cache is dropped, twin and history stay.
         """
         warnings = self._refresh()
+        if self._refiner is not None:
+            self._refiner.begin()
         try:
             given = self._session.ask(question, mode=self.mode).model_dump(mode="json")
         except EdgeTwinError as error:
             given = {"status": "error", "ids": [], "message": str(error), "mode": self.mode}
         except BaseException:
-            self.forget()
+            self._anew(self._session.history)
             raise
         record = self._record(question, given, warnings)
         self.history.append(record)
-        with suppress(EdgeTwinError):  # the disk is full: the answer is given all the same
-            self.feed.record(record)
+        try:
+            self.feed.record(record, self._refined())
+        except EdgeTwinError as error:  # the disk is full: the answer is given all the same
+            record["warnings"].append(str(error))
         return record
+
+    def warm(self) -> None:
+        """Read the twin as it is now, so that the next question need not wait for it."""
+        with suppress(EdgeTwinError):  # the question will say it
+            if self.feed.refresh():
+                self._anew(())
+            if self.feed.window.last is not None:
+                self._session.warm()
 
     def forget(self) -> None:
         """Begin a new session: what was asked before no longer counts."""
+        self._anew(())
+
+    def _anew(self, history: History) -> None:
         with suppress(EdgeTwinError):
             self._session.close()
-        self._session = self._begin()
+        self._session = self._begin(history)
+
+    def _refined(self) -> list[FrameTwin]:
+        return [] if self._refiner is None else self._refiner.refined(self.feed.window)
 
     def cache(self) -> dict[str, float]:
         """Return the session's prompt tokens, how many came from the cache, and their share."""
         stats = self._session.stats
-        prompt, reused = int(stats.prompt_tokens), int(stats.reused_tokens)
-        share = round(reused / prompt, 4) if prompt else 0.0
-        return {"prompt": prompt, "reused": reused, "hit_rate": share}
+        return {
+            "prompt": stats.prompt_tokens,
+            "reused": stats.reused_tokens,
+            "hit_rate": round(stats.hit_rate, 4),
+        }
 
     def close(self) -> None:
         """End the session and the feed; what was perceived stays.
@@ -136,7 +176,7 @@ class Asker:
     def _refresh(self) -> list[str]:
         try:
             if self.feed.refresh():
-                self.forget()
+                self._anew(())  # another recording: nothing of the last one is meant
         except EdgeTwinError as error:
             return [str(error)]
         return []
@@ -159,6 +199,7 @@ class Asker:
         tail = {
             "cache": self.cache(),
             "seen": self.feed.seen(),
+            "refined": self._refiner.counts.as_dict() if self._refiner is not None else None,
             "models": {**self._identities, "reasoner": model},
             "warnings": list(dict.fromkeys([*warnings, *self.feed.warnings()])),
         }
@@ -173,6 +214,7 @@ class Asker:
             "attributes": obj.attributes,
             "box_xyxy": list(obj.box_xyxy),
             "last_seen": obj.last_seen,
+            "origin": obj.origin,
         }
 
 
@@ -203,23 +245,49 @@ def open_asker(target: str | Path, options: AskOptions) -> Asker:
         ModelError: if the models cannot be had.
         OutputError: if the folder for a source's twin cannot be written.
     """
-    if is_twin(Path(target)):
-        if options.words is not None:
-            raise InputError(
-                f"expected --words with a video, a picture or a folder of frames, got the twin "
-                f"{target}, which is perceived already: leave --words out"
-            )
-        feed = FileFeed(TwinFile(target))
-        reasoner = load_reasoner(options.models, options)
-        return Asker(reasoner, feed, mode=options.mode)
+    return _open_twin(target, options) if is_twin(Path(target)) else _open_source(target, options)
+
+
+def _open_twin(target: str | Path, options: AskOptions) -> Asker:
+    if options.words is not None:
+        raise InputError(
+            f"expected --words with a video, a picture or a folder of frames, got the twin "
+            f"{target}, which is perceived already: leave --words out"
+        )
+    pictures = None
+    if options.pictures is not None:
+        pictures = open_source(options.pictures, options.fps)
+    feed = FileFeed(TwinFile(target))
+    reasoner = load_reasoner(options.models, options)
+    look = None
+    if options.refine and pictures is not None:
+        look = _looking(options, pictures, None)
+    return Asker(reasoner, feed, mode=options.mode, look=look)
+
+
+def _open_source(target: str | Path, options: AskOptions) -> Asker:
     source = open_source(target, options.fps)
     words = None if options.words is None else parse_words(options.words)
     models = load_models(options.models)
     perception = models if words is None else load_perception(options.models, words)
     reasoner = load_reasoner(options.models, options)
-    return Asker(
-        reasoner,
-        LiveFeed(source, perception, options.out),
-        mode=options.mode,
-        identities=models.identities,
-    )
+    look = None
+    if options.refine:
+        again = open_source(options.pictures or target, options.fps)
+        look = _looking(options, again, perception)
+    feed = LiveFeed(source, perception, options.out)
+    return Asker(reasoner, feed, mode=options.mode, look=look, identities=models.identities)
+
+
+def _looking(
+    options: AskOptions, pictures: Source, perception: Perception | None
+) -> Callable[[TwinWindow], Refiner]:
+    """What makes a window's refiner; ids that a running stream will not give are its tracker's."""
+    from ..perception.bundle import load_bundle
+    from ..perception.perceiver import Perceiver
+    from .refine import Refiner, SourceFrames
+
+    bundle = load_bundle(_folders(options.models)[0])
+    perceiver = perception.perceiver if perception is not None else None
+    reserve = perceiver.tracker.reserve if isinstance(perceiver, Perceiver) else None
+    return lambda window: Refiner(bundle, SourceFrames(pictures, window), reserve=reserve)

@@ -49,6 +49,10 @@ def ask(
     refine: Annotated[
         bool, typer.Option(help="Let plans look again into the pictures for what is missing.")
     ] = True,
+    pictures: Annotated[
+        Path | None,
+        typer.Option(help="The video of a twin that is there, so that plans can look again."),
+    ] = None,
     wait: Annotated[
         bool | None,
         typer.Option(help="Perceive all of a source before answering; so it is unless you talk."),
@@ -75,7 +79,7 @@ def ask(
     for text in question or ():
         clean_question(text)
     talking = not question and sys.stdin.isatty() and sys.stdout.isatty()
-    options = AskOptions(models, mode, words, refine, budget_s, rounds, out, fps)
+    options = AskOptions(models, mode, words, refine, pictures, budget_s, rounds, out, fps)
     asker = open_asker(target, options)
     with told_when_interrupted():
         try:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import threading
 from abc import ABC, abstractmethod
 from collections import deque
+from collections.abc import Sequence
 from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
@@ -68,8 +69,12 @@ class Feed(ABC):
         return ""
 
     @abstractmethod
-    def record(self, answer: dict[str, Any]) -> None:
-        """Keep an answer beside the twin, where there is a place for it."""
+    def record(self, answer: dict[str, Any], refined: Sequence[FrameTwin] = ()) -> None:
+        """Keep an answer, and the frames that it changed, where there is a place for them.
+
+        Raises:
+            StoreError: if they cannot be written.
+        """
 
     @abstractmethod
     def close(self) -> None:
@@ -121,7 +126,7 @@ class FileFeed(Feed):
                 raise
         return anew
 
-    def record(self, answer: dict[str, Any]) -> None:
+    def record(self, answer: dict[str, Any], refined: Sequence[FrameTwin] = ()) -> None:
         """Keep nothing: a twin that is there is read, not written."""
 
     def close(self) -> None:
@@ -215,8 +220,10 @@ class LiveFeed(Feed):
         """Return what the source lost."""
         return self.source.reason if self.source.status == "partial" else ""
 
-    def record(self, answer: dict[str, Any]) -> None:
-        """Keep an answer in the store."""
+    def record(self, answer: dict[str, Any], refined: Sequence[FrameTwin] = ()) -> None:
+        """Keep an answer and what it found in the store."""
+        if refined:
+            self.store.amend(refined)
         self.store.record_answer(answer)
 
     def close(self) -> None:

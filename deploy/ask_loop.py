@@ -86,6 +86,7 @@ class Conversation:
         with suppress(ImportError):
             import readline  # noqa: F401  (editing and history at the prompt)
         while True:
+            self.asker.warm()
             seen = self.asker.feed.seen()
             try:
                 yield read("? " if seen["complete"] else f"[{seen_text(seen)}] ? ")

@@ -66,7 +66,7 @@ def trace_lines(record: Mapping[str, Any]) -> list[str]:
         result = _result(results[place]) if place < len(results) else "not computed"
         lines.append(f"  ${place + 1}  {_call(step)} -> {result}")
     tokens = record.get("tokens", {})
-    if tokens:
+    if tokens.get("total"):
         made = sum(tokens.get(name, 0) for name in _TOKENS if name != "results")
         lines.append(
             f"tokens  prompt {tokens.get('prompt', 0)}, reused {tokens.get('reused', 0)}, "
@@ -79,6 +79,13 @@ def trace_lines(record: Mapping[str, Any]) -> list[str]:
     if cache.get("prompt"):
         lines.append(
             f"cache   {cache['hit_rate']:.0%} of {cache['prompt']} prompt tokens of this session"
+        )
+    refined = record.get("refined") or {}
+    if refined.get("calls"):
+        calls = ", ".join(f"{name} {count}" for name, count in refined["calls"].items())
+        lines.append(
+            f"looks   {calls}: {refined['frames']} frames, {refined['added']} objects added, "
+            f"{refined['changed']} changed, {refined['ms']:.0f} ms in this session"
         )
     rounds, repairs = record.get("rounds", 0), record.get("repairs", 0)
     if rounds > 1 or repairs:
