@@ -204,26 +204,27 @@ class Segmenter:
         boxes_xyxy_n4: NDArray[np.floating[Any]],
         *,
         margin: float | None = 0.1,
-        points_xy_n2: NDArray[np.floating[Any]] | None = None,
+        points_xy_nk2: NDArray[np.floating[Any]] | None = None,
     ) -> SegmentedMasks:
         """Segment one object per box (pixels of the frame, exclusive far edges).
 
         Masks and logits are cut to the box, widened by ``margin`` of each side, and lose their
         crumbs (:func:`~edgetwin.perception.tidy.tidy`); None leaves what the network says. With
-        ``points_xy_n2`` each box comes with a point on its object: where boxes are imprecise.
+        ``points_xy_nk2`` each box comes with K points on its object: where boxes are imprecise.
 
         Raises:
-            InputError: if boxes or points are not finite or not of shape (N, 4) and (N, 2).
+            InputError: if boxes or points are not finite or not of shape (N, 4) and (N, K, 2).
         """
         boxes = np.asarray(boxes_xyxy_n4, np.float32)
         if boxes.ndim != 2 or boxes.shape[1] != 4:
             raise InputError(f"expected boxes_xyxy_n4 of shape (N, 4), got {boxes.shape}")
         prompts, kinds = boxes.reshape(-1, 2, 2), [2, 3]
-        if points_xy_n2 is not None:
-            points = np.asarray(points_xy_n2, np.float32)
-            if points.shape != (len(boxes), 2):
-                raise InputError(f"expected points_xy_n2 ({len(boxes)}, 2), got {points.shape}")
-            prompts, kinds = np.concatenate([prompts, points[:, None]], axis=1), [2, 3, 1]
+        if points_xy_nk2 is not None:
+            points = np.asarray(points_xy_nk2, np.float32)
+            if points.ndim != 3 or points.shape[::2] != (len(boxes), 2):
+                raise InputError(f"expected points_xy_nk2 ({len(boxes)}, K, 2), got {points.shape}")
+            prompts = np.concatenate([prompts, points], axis=1)
+            kinds += [1] * points.shape[1]
         labels = np.broadcast_to(np.array(kinds, np.int64), prompts.shape[:2])
         masks = self._prompted(features, prompts, labels)
         if margin is None or not len(masks):

@@ -14,7 +14,7 @@ from ...reasoner.models.endpoint import Message, Reply, Sampling
 from ...twin.errors import InputError
 from ...twin.words import clean
 
-__all__ = ["MAX_OBJECTS", "Log", "Proposal", "Proposer", "VisionModel", "label_of"]
+__all__ = ["MAX_OBJECTS", "Image", "Log", "Proposal", "Proposer", "VisionModel", "label_of"]
 
 MAX_OBJECTS = 16  # per question: dense masks of a large frame are megabytes each
 

@@ -22,7 +22,7 @@ from ...twin.errors import InputError
 __all__ = ["SIDE", "draw_strips", "region_box", "strip_edges"]
 
 SIDE = 1000
-_LEAST_STRIP = 26  # pixels that a number of two digits needs
+_LEAST_STRIP = 28  # pixels that a number of two digits needs
 _MAX_STRIPS = 32
 _GREEN, _BLACK = (0, 200, 0), (0, 0, 0)
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
@@ -86,7 +86,7 @@ def _enlarged(image_hw3: Image, count: int, direction: Direction, side: int) -> 
 
 def _digit_height(strip: float, short_side: int) -> float:
     """Height of the digits, pixels: half of a strip, and no larger than is needed to read them."""
-    return max(12.0, min(0.5 * strip, 0.09 * short_side, 40.0))
+    return max(14.0, min(0.5 * strip, 0.09 * short_side, 40.0))
 
 
 def _number(canvas: Image, number: int, centre: tuple[int, int], tall: float) -> None:

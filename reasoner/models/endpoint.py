@@ -27,7 +27,7 @@ from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from ...twin.errors import ModelError
-from .http import Answered, Broken, TimedOut, post, tidy_text
+from .http import Answered, Broken, TimedOut, open_client, post, tidy_text
 
 __all__ = ["Endpoint", "Message", "Picture", "Reply", "Sampling", "TimedOut", "Usage"]
 
@@ -147,6 +147,17 @@ class Endpoint:
         self.timeout_s, self.attempts, self.backoff_s = timeout_s, attempts, backoff_s
         self._extra = dict(extra or {})
         self.usage = Usage()
+        self._client: Any = None
+
+    @property
+    def name(self) -> str:
+        """The model's name."""
+        return self.model
+
+    @property
+    def sha256(self) -> str:
+        """Empty: the weights are not here."""
+        return ""
 
     def __repr__(self) -> str:
         return f"Endpoint({self.base_url!r}, {self.model!r})"
@@ -215,16 +226,18 @@ class Endpoint:
         headers = {"content-type": "application/json", "accept-encoding": "identity"}
         if self._key:
             headers["authorization"] = f"Bearer {self._key}"
+        if self._client is None:
+            self._client = open_client(from_environment=not self._local)
         for attempt in range(1, self.attempts + 1):
             wait = min(self.backoff_s * 2 ** (attempt - 1), _LONGEST_BACKOFF_S)
             try:
                 answered = post(
+                    self._client,
                     self.base_url + path,
                     payload,
                     headers,
                     until,
                     max_bytes=MAX_REPLY_BYTES,
-                    from_environment=not self._local,
                 )
             except Broken:
                 if attempt == self.attempts or time.monotonic() + wait >= until:

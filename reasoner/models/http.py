@@ -19,7 +19,7 @@ from typing import Any
 
 from ...twin.errors import MissingExtraError, ModelError
 
-__all__ = ["Answered", "Broken", "TimedOut", "post", "tidy_text"]
+__all__ = ["Answered", "Broken", "TimedOut", "open_client", "post", "tidy_text"]
 
 _SHOWN = 200  # characters of a server's text in an error
 
@@ -47,22 +47,32 @@ class Answered:
         return self.body[: 8 * _SHOWN].decode(errors="replace")
 
 
+def open_client(*, from_environment: bool) -> Any:
+    """An HTTP client that keeps no connection; what costs time is its list of certificates.
+
+    ``from_environment``: proxies may come from the environment (``HTTPS_PROXY``). A new connection
+    for each request costs nothing beside a language model's answer, and can be ended in time.
+
+    Raises:
+        MissingExtraError: if the HTTP library is not installed.
+    """
+    http = _library()
+    limits = http.Limits(max_connections=1, max_keepalive_connections=0)
+    return http.Client(trust_env=from_environment, follow_redirects=False, limits=limits)
+
+
 def post(
+    client: Any,
     url: str,
     payload: bytes,
     headers: Mapping[str, str],
     until: float,
     *,
     max_bytes: int,
-    from_environment: bool,
 ) -> Answered:
     """Post and read the reply; ``until`` is on ``time.monotonic``'s clock.
 
-    ``from_environment``: proxies may come from the environment (``HTTPS_PROXY``). Connections
-    are not kept: a new one costs nothing beside a language model's answer.
-
     Raises:
-        MissingExtraError: if the HTTP library is not installed.
         TimedOut: if the time ended first.
         Broken: if the server cannot be reached or its reply is cut.
         ModelError: if the reply is compressed or larger than ``max_bytes``.
@@ -75,12 +85,12 @@ def post(
     try:
         with (
             watch,
-            http.Client(timeout=left, trust_env=from_environment, follow_redirects=False) as client,
             client.stream(
                 "POST",
                 url,
                 content=payload,
                 headers=dict(headers),
+                timeout=left,
                 extensions={"trace": watch.trace},
             ) as reply,
         ):

@@ -204,7 +204,7 @@ class _Text:
         """See :class:`~.base.Context`."""
         self._open()
         if not self._held:
-            raise ModelError("expected a context that holds a text, got an empty one: read first")
+            raise ModelError("expected a text to go on from, got an empty context: read first")
         most = min(max_tokens, self._model.max_tokens - len(self._held))
         if most <= 0:
             return Piece("", 0, "length")
@@ -255,7 +255,7 @@ class _Text:
     def _fits(self, length: int) -> None:
         if length + _ROOM > self._model.max_tokens:
             raise ModelError(
-                f"expected a prompt of at most {self._model.max_tokens - _ROOM} tokens, got about "
+                f"expected at most {self._model.max_tokens - _ROOM} tokens of prompt, got about "
                 f"{length}; ask about a shorter window or fewer objects, or raise max_tokens"
             )
 

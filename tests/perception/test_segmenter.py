@@ -97,7 +97,7 @@ def test_box_and_point_prompt_equals_transformers(model: Sam2VideoModel) -> None
         prompts = torch.tensor([[[[10.0, 20.0], [90.0, 100.0], [30.0, 40.0]]]])
         labels = torch.tensor([[[2, 3, 1]]])
         masks, *_ = DecoderGraph(model)(embedding, fine, middle, prompts, labels)
-        sparse, dense = model.prompt_encoder(
+        sparse, _dense = model.prompt_encoder(
             input_points=prompts[:, :, 2:],
             input_labels=labels[:, :, 2:],
             input_boxes=prompts[:, :, :2].reshape(1, 1, 4),
@@ -154,10 +154,12 @@ def test_prompt_coordinates_follow_the_frame(model: Sam2VideoModel) -> None:
     np.testing.assert_array_equal(seen[-1]["labels"], [[[2, 3]]])
     assert masks.masks_nhw.shape == (1, 64, 512)
     points = np.array([[[400, 4], [8, 60]]], np.float32)
-    near = np.array([[120, 20]], np.float32)
-    segmenter.from_boxes(features, np.array([[40, 8, 200, 32]], np.float32), points_xy_n2=near)
-    np.testing.assert_array_equal(seen[-1]["points"], [[[[10, 16], [50, 64], [30, 40]]]])
-    np.testing.assert_array_equal(seen[-1]["labels"], [[[2, 3, 1]]])
+    near = np.array([[[120, 20], [80, 30]]], np.float32)
+    segmenter.from_boxes(features, np.array([[40, 8, 200, 32]], np.float32), points_xy_nk2=near)
+    np.testing.assert_array_equal(seen[-1]["points"], [[[[10, 16], [50, 64], [30, 40], [20, 60]]]])
+    np.testing.assert_array_equal(seen[-1]["labels"], [[[2, 3, 1, 1]]])
+    with pytest.raises(InputError, match=r"points_xy_nk2 \(1, K, 2\)"):
+        segmenter.from_boxes(features, np.array([[40, 8, 200, 32]]), points_xy_nk2=near[0])
     segmenter.from_points(features, points, np.array([[1, 0]]))
     np.testing.assert_array_equal(seen[-1]["points"], [[[[100, 8], [2, 120]]]])
     np.testing.assert_array_equal(seen[-1]["labels"], [[[1, 0]]])
