@@ -70,7 +70,7 @@ def write_gguf(
     """
     if kind not in KINDS:
         raise InputError(f"expected a kind among {', '.join(KINDS)}, got {kind!r}")
-    gguf = _package("gguf", "export")
+    gguf = _package()
     source = _Source.of(folder)
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent) as work:
@@ -242,20 +242,19 @@ def _vocabulary(gguf: Any, tokenizer: dict[str, Any], size: int) -> tuple[list[s
 
 
 def _quantised(source: Path, target: Path, threads: int) -> Path:
-    low = _package("llama_cpp", "llama")
-    silent = low.llama_log_callback(lambda level, text, data: None)
-    low.llama_log_set(silent, None)
+    from ...reasoner.models.llama_cpp import library
+
+    low = library()
     parameters = low.llama_model_quantize_default_params()
     parameters.ftype, parameters.nthread = _LLAMA_Q4_K_M, threads
     code = low.llama_model_quantize(str(source).encode(), str(target).encode(), parameters)
-    low.llama_log_set(low.llama_log_callback(), None)
     if code or not target.is_file():
         raise ModelError(f"expected llama.cpp to write Q4_K_M, got code {code}; try q8_0")
     return target
 
 
-def _package(name: str, extra: str) -> Any:
+def _package() -> Any:
     try:
-        return importlib.import_module(name)
+        return importlib.import_module("gguf")
     except ModuleNotFoundError as error:
-        raise MissingExtraError(name.replace("llama_cpp", "llama-cpp-python"), extra) from error
+        raise MissingExtraError("gguf", "export") from error
