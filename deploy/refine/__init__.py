@@ -6,12 +6,15 @@ that need pixels are bound to a window of the twin and to the frames it was made
 """
 
 from .budget import RefineBudget, RefineCounts
+from .eyes import Eyes
 from .frames import FrameProvider, RecentFrames, SourceFrames
-from .refiner import Proposal, Refine, Refiner
+from .refiner import Proposal, Proposer, Refine, Refiner
 
 __all__ = [
+    "Eyes",
     "FrameProvider",
     "Proposal",
+    "Proposer",
     "RecentFrames",
     "Refine",
     "RefineBudget",

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
+from typing import ClassVar
 
 import cv2
 import numpy as np
@@ -32,7 +33,13 @@ class Eyes:
     Args:
         bundle: a perception bundle.
         config: the stream's, so that what is found is found as the stream would have.
+
+    A subclass may name other classes for the three networks.
     """
+
+    detector_type: ClassVar[type[Detector]] = Detector
+    segmenter_type: ClassVar[type[Segmenter]] = Segmenter
+    depth_type: ClassVar[type[DepthEstimator]] = DepthEstimator
 
     def __init__(self, bundle: Bundle, config: PerceiverConfig | None = None) -> None:
         self.bundle = bundle
@@ -41,7 +48,7 @@ class Eyes:
     @cached_property
     def detector(self) -> Detector:
         """What finds words."""
-        own = Detector(self.bundle)
+        own = self.detector_type(self.bundle)
         own.config = replace(
             own.config,
             score_threshold=min(own.config.score_threshold, self.config.detector_score),
@@ -52,19 +59,19 @@ class Eyes:
     @cached_property
     def segmenter(self) -> Segmenter:
         """What makes masks."""
-        return Segmenter(self.bundle)
+        return self.segmenter_type(self.bundle)
 
     @cached_property
     def depth(self) -> DepthEstimator:
         """What measures depth."""
-        return DepthEstimator(self.bundle)
+        return self.depth_type(self.bundle)
 
     @property
     def remembers(self) -> bool:
         """Whether the segmenter's memory is trained, so that a mask can be followed."""
         return bool(self.bundle.network("segmenter").config.get("memory", False))
 
-    def perceiver(self, words: Sequence[str], *, every_frame: bool) -> Perceiver:
+    def perceiver(self, words: Sequence[str] | None, *, every_frame: bool = False) -> Perceiver:
         """Return a perceiver of some words; ``every_frame``: look at each (they lie apart)."""
         config = replace(self.config, look_every=1, depth_every=1) if every_frame else self.config
         return Perceiver(

@@ -74,9 +74,10 @@ class Refiner:
     """Perception tools of one twin.
 
     Args:
-        bundle: the networks that look; they are opened at the first call.
+        bundle: the networks that look, opened at the first call; or the :class:`Eyes` of another
+            refiner, to share them (one thread at a time, as everywhere).
         frames: gives the frames of the window.
-        config: the stream's perceiver configuration.
+        config: the stream's perceiver configuration (eyes have their own).
         budget: frames and seconds per call and per answer.
         propose: what answers ``propose(query)``; None leaves the tool out.
         reserve: for a stream that goes on: gives the first of n ids that its tracker will not
@@ -88,7 +89,7 @@ class Refiner:
 
     def __init__(
         self,
-        bundle: Bundle,
+        bundle: Bundle | Eyes,
         frames: FrameProvider,
         *,
         config: PerceiverConfig | None = None,
@@ -96,13 +97,18 @@ class Refiner:
         propose: Proposer | None = None,
         reserve: Callable[[int], int] | None = None,
     ) -> None:
-        self._eyes = Eyes(bundle, config)
+        self._eyes = bundle if isinstance(bundle, Eyes) else Eyes(bundle, config)
         self._frames = frames
         self._meter = Meter(budget or RefineBudget())
         self._propose = propose
         self._amender = Amender(reserve)
         self._seeker = Seeker(self._eyes, frames, self._amender, self._meter.counts)
         self._lock = threading.Lock()
+
+    @property
+    def eyes(self) -> Eyes:
+        """The networks, for another refiner to share."""
+        return self._eyes
 
     @property
     def counts(self) -> RefineCounts:
@@ -137,7 +143,7 @@ class Refiner:
         for tool in tools:
             registry = registry.with_tool(tool, "perception")
         if refine == "auto":
-            registry = registry.replacing(self.find, "semantic", "find")
+            registry = registry.replacing(self.find, "perception", "find")
         return registry
 
     # ---- tools: the first line of each is what models read

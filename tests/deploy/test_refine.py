@@ -472,6 +472,7 @@ def test_proposals_of_someone_with_eyes_become_objects(
 def test_the_switch(bundle: Bundle, frames: list[Frame], boxes: TwinWindow) -> None:
     refiner = Refiner(bundle, Counted(frames))
     assert refiner.registry("off") is DEFAULT_REGISTRY
+    assert refiner.registry("auto")["find"].category == "perception"
     names = set(refiner.registry("call")) - set(DEFAULT_REGISTRY)
     assert names == {"detect", "segment", "zoom", "redepth", "similarity"}
     tools = refiner.registry("call")
