@@ -182,6 +182,7 @@ class Conversation:
         run.rationale = f"{run.rationale} {turn.rationale}".strip()
         run.description = turn.description or run.description
         if turn.answer is not None:
+            run.text = run.text.removesuffix(text) + turn.text
             return resolve(turn.answer, run.plan, run.results, self.registry, self.window)
         if run.rounds >= self.budget.rounds:
             run.end("rounds", f"the budget of {self.budget.rounds} plans ended; allow more rounds")
