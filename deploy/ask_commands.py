@@ -83,9 +83,10 @@ def ask(
     asker = open_asker(target, options)
     with told_when_interrupted():
         try:
-            with progress() as show_progress:
-                whole = not talking if wait is None else wait
-                asker.feed.wait(None if whole else 1, show_progress)
+            if not asker.feed.seen()["complete"]:
+                with progress() as show_progress:
+                    whole = not talking if wait is None else wait
+                    asker.feed.wait(None if whole else 1, show_progress)
             conversation = Conversation(asker, trace=trace, as_json=as_json, talking=talking)
             if talking:
                 conversation.talk()
