@@ -33,6 +33,8 @@ _KINDS: dict[str, tuple[str, ...]] = {
     "properties, as a motive": ("why",),
     "properties, as an action": ("verb",),
     "frames and fillers": ("frame", "filler", "implicit"),
+    "going on from an earlier question": ("given", "again"),
+    "numbers and times": ("count", "when", "distance"),
 }
 _IDLE = "why.any"
 _SPLITS: tuple[Split, ...] = ("train", "val", "test")

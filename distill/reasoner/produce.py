@@ -29,7 +29,7 @@ from ..sim.questions.programs import MEASURES
 from ..sim.questions.restricted import restricted
 from ..sim.truth import true_window
 from ..sim.worlds import World
-from .records import Example, Question, chunks, write
+from .records import Example, Question, chunk_path, chunks, write
 from .score import HeldOut
 
 __all__ = ["CHUNK", "example", "produce", "start", "training_window", "validation", "wait"]
@@ -104,7 +104,7 @@ def as_record(asked: Asked) -> Question:
 def produce(folder: Path, last_chunk: int) -> None:
     """Write the chunks that are not there yet, up to ``last_chunk``."""
     for number in range(last_chunk):
-        path = folder / f"asked_{number:05d}.jsonl"
+        path = chunk_path(folder, number)
         if not path.exists():
             seeds = range(number * CHUNK, (number + 1) * CHUNK)
             write(path, [made for seed in seeds if (made := example(seed)) is not None])

@@ -21,7 +21,18 @@ from ...reasoner.prompts import Mode
 from ...reasoner.protocol import EOS, tagged
 from ...twin.errors import InputError
 
-__all__ = ["Cursor", "Example", "Question", "chunks", "follow", "pieces", "prompt", "read", "write"]
+__all__ = [
+    "Cursor",
+    "Example",
+    "Question",
+    "chunk_path",
+    "chunks",
+    "follow",
+    "pieces",
+    "prompt",
+    "read",
+    "write",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +122,11 @@ def read(path: Path) -> list[Example]:
 def _question(record: dict[str, Any]) -> Question:
     turns = tuple((asked, tuple(ids)) for asked, ids in record.pop("turns", ()))
     return Question(**record, turns=turns)
+
+
+def chunk_path(folder: Path, number: int) -> Path:
+    """Where a chunk lies. (What lies in ``chunk_*.jsonl`` is of an older form of the prompt.)"""
+    return folder / f"asked_{number:05d}.jsonl"
 
 
 def chunks(folder: Path) -> list[Path]:

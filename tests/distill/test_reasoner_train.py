@@ -46,7 +46,7 @@ def data(tmp_path: Path) -> Path:
             records.Example(10 * number + i, TWIN, tuple(rng.choices((MUG, NONE, DIRECT), k=3)))
             for i in range(3)
         ]
-        records.write(tmp_path / f"chunk_{number:05d}.jsonl", examples)
+        records.write(records.chunk_path(tmp_path, number), examples)
     return tmp_path
 
 
@@ -136,9 +136,9 @@ def test_reader_goes_round(data: Path, tmp_path: Path) -> None:
 
 
 def test_broken_line_is_named(tmp_path: Path) -> None:
-    path = tmp_path / "chunk_00000.jsonl"
+    path = records.chunk_path(tmp_path, 0)
     path.write_text(json.dumps({"seed": 1}) + "\n")
-    with pytest.raises(InputError, match=r"chunk_00000\.jsonl, line 1: expected an example"):
+    with pytest.raises(InputError, match=r"asked_00000\.jsonl, line 1: expected an example"):
         records.read(path)
 
 
