@@ -207,8 +207,13 @@ def _argument(name: str, schema: Mapping[str, Any], required: bool) -> Argument:
 def _literals(texts: Iterable[str]) -> tuple[str, ...]:
     """What may stand between quotes, as JSON writes it, in order of the texts.
 
-    Angle brackets are escaped too, so that no word can be taken for a tag.
+    What does not print is escaped, and so are angle brackets: no word can be taken for a tag.
     """
     clean = sorted({text.encode("utf-8", "ignore").decode()[:_MAX_WORD] for text in texts} - {""})
-    inner = (json.dumps(text, ensure_ascii=False)[1:-1] for text in clean[:_MAX_CHOICES])
-    return tuple(text.replace("<", "\\u003c").replace(">", "\\u003e") for text in inner)
+    return tuple("".join(map(_escaped, text)) for text in clean[:_MAX_CHOICES])
+
+
+def _escaped(character: str) -> str:
+    if character in "<>":
+        return f"\\u{ord(character):04x}"
+    return json.dumps(character, ensure_ascii=not character.isprintable())[1:-1]

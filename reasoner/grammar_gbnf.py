@@ -9,6 +9,7 @@ Not covered: kinds of results.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator
 
 from .grammar import LENGTHS, MAX_DESCRIPTION, MAX_LIST, Argument, Call, Grammar
@@ -104,17 +105,8 @@ def _place(argument: Argument, k: int) -> str:
 
 
 def quote(text: str) -> str:
-    """A GBNF string that matches the text exactly."""
-    return '"' + "".join(_escaped(c) for c in text) + '"'
-
-
-def _escaped(character: str) -> str:
-    if character in '"\\':
-        return "\\" + character
-    if character.isprintable():
-        return character
-    number = ord(character)
-    return f"\\u{number:04X}" if number <= 0xFFFF else f"\\U{number:08X}"
+    """A GBNF string that matches the text, all of which prints, exactly."""
+    return json.dumps(text, ensure_ascii=False)
 
 
 def _choice(texts: Iterable[str]) -> str:

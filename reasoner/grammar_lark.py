@@ -85,16 +85,8 @@ class Cutter:
 
 
 def quote(text: str) -> str:
-    """A Lark string that matches the text exactly."""
-    return '"' + "".join(_escaped(c) for c in text) + '"'
-
-
-def _escaped(character: str) -> str:
-    if character in '"\\':
-        return "\\" + character
-    if character.isprintable() or ord(character) > 0xFFFF:
-        return character
-    return f"\\u{ord(character):04x}"
+    """A Lark string that matches the text, all of which prints, exactly."""
+    return json.dumps(text, ensure_ascii=False)
 
 
 def lark(grammar: Grammar, added: Mapping[str, int]) -> str:
