@@ -141,7 +141,8 @@ def _check_store(path: Path) -> Checked:
                 _check_rows(db, checked)
                 _check_answers(db, checked)
     except (StoreError, *READ_ERRORS) as error:
-        checked.add("the file", " ".join(str(error).split()), _STORE)
+        found = " ".join(str(error.__cause__ or error).split())
+        checked.add("the file", f"SQLite finds damage: {found}", _STORE)
     return checked
 
 
