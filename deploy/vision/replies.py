@@ -113,6 +113,9 @@ def _find(text: str) -> tuple[Any, bool]:
             problem = problem or str(error)
             continue
         reached = end
+        whole = isinstance(value, dict) or any(isinstance(item, dict) for item in value)
+        if problem and not whole:  # a piece of what broke, not an answer
+            continue
         if best is None or end - place > best[0]:
             best = (end - place, value)
     if best is None:

@@ -96,10 +96,13 @@ def _number(canvas: Image, number: int, centre: tuple[int, int], tall: float) ->
     (_, unit), _ = cv2.getTextSize("8", _FONT, 1.0, thick)
     scale = tall / max(unit, 1)
     (width, height), _ = cv2.getTextSize(text, _FONT, scale, thick)
-    corner = (centre[0] - width // 2, centre[1] + height // 2)
-    ink = np.zeros(canvas.shape[:2], np.uint8)
-    cv2.putText(ink, text, corner, _FONT, scale, 255, thick, cv2.LINE_AA)
-    rim = 2 * max(1, round(tall / 14)) + 1
-    canvas[cv2.dilate(ink, np.ones((rim, rim), np.uint8)) > 64] = _BLACK
+    rim = max(1, round(tall / 14))
+    left, top = centre[0] - width // 2 - 2 * rim, centre[1] - height // 2 - 2 * rim
+    ink = np.zeros((height + 4 * rim + height // 2, width + 4 * rim), np.uint8)
+    cv2.putText(ink, text, (2 * rim, 2 * rim + height), _FONT, scale, 255, thick, cv2.LINE_AA)
+    y0, x0 = max(top, 0), max(left, 0)
+    patch = canvas[y0 : top + ink.shape[0], x0 : left + ink.shape[1]]
+    ink = ink[y0 - top :, x0 - left :][: patch.shape[0], : patch.shape[1]]
+    patch[cv2.dilate(ink, np.ones((2 * rim + 1, 2 * rim + 1), np.uint8)) > 64] = _BLACK
     strength = ink[..., None].astype(np.float32) / 255.0
-    canvas[:] = np.round(canvas * (1 - strength) + 255.0 * strength).astype(np.uint8)
+    patch[:] = np.round(patch * (1 - strength) + 255.0 * strength).astype(np.uint8)

@@ -27,6 +27,7 @@ from edgetwin.twin.errors import InputError, ProtocolError
         ("<answer>[{'a': 1}]</answer>", True),
         ('<answer>[{"a": 1,},]</answer>', True),
         ('[1] <think>x</think> [{"a": 1}]', True),
+        ('in {curly} words: [{"a": 1}]', True),
     ],
 )
 def test_json_is_found(text: str, mended: bool) -> None:
@@ -45,7 +46,8 @@ def test_rationale_and_description_are_read() -> None:
 @pytest.mark.parametrize(
     "text",
     ["", "no idea", "<answer>the glass</answer>", "<answer>3</answer>", '<answer>[{"a": NaN}]',
-     '[{"a": Infinity}]', "[" * 20_000, "{" * 20_000, '[{"a": [1, 2}'],
+     '[{"a": Infinity}]', "[" * 20_000, "{" * 20_000, '[{"a": [1, 2}',
+     '[{"a": [], "b": [NaN]}]', '[{"a": [2], "b": ]'],
 )  # fmt: skip
 def test_prose_and_broken_json_are_refused_soon(text: str) -> None:
     began = time.perf_counter()
