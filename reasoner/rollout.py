@@ -17,7 +17,7 @@ from ..twin.errors import EdgeTwinError, ModelError, QueryError
 from ..twin.tools.base import MAX_STEPS
 from ..twin.tools.registry import DEFAULT_REGISTRY, ToolRegistry
 from ..twin.window import TwinWindow
-from ..twin.words import words_of
+from ..twin.words import clean, words_of
 from . import prompts
 from .answer import Answer, Status
 from .conversation import Budget, Conversation, Run, elapsed_ms
@@ -70,7 +70,7 @@ class Reasoner:
     ) -> None:
         self.model = model
         self.registry = registry
-        self.vocabulary = tuple(sorted({w.casefold() for w in vocabulary}))
+        self.vocabulary = tuple(sorted({w for text in vocabulary if (w := clean(text).casefold())}))
         self.budget = budget or Budget()
         self.tolerant = tolerant
         self.mode: Mode = _known_mode(mode)
