@@ -24,7 +24,7 @@ from ..twin.errors import EdgeTwinError, InputError
 from ..twin.schema import FrameTwin
 from ..twin.window import TwinWindow
 from .ask_feed import Feed, FileFeed, LiveFeed
-from .models import Perception, _folders, load_models, load_perception
+from .models import Models, load_models
 from .stream.source import Source, open_source
 from .track import parse_words
 from .twin_files import TwinFile, is_twin
@@ -45,6 +45,7 @@ class AskOptions:
     Attributes:
         models: a set's name or a bundle's folder.
         mode: how much the model explains.
+        language: another language model than the set's.
         words: what to look for in a source; None is every word of the set.
         refine: whether plans may look again into the pictures.
         pictures: where the pictures of a twin that is there are; None: they are not at hand.
@@ -56,6 +57,7 @@ class AskOptions:
 
     models: str = "embedded"
     mode: Mode = "concise"
+    language: str | None = None
     words: str | None = None
     refine: bool = True
     pictures: Path | None = None
@@ -100,11 +102,10 @@ class Asker:
 
     def _begin(self, history: History) -> Session:
         """A session on the feed's window, which a new recording replaces."""
-        registry, known = None, self.reasoner.model.tools
+        registry = None
         if self._look is not None:
             self._refiner = self._look(self.feed.window)
-            plans = known is None or "detect" in known
-            registry = self._refiner.registry("call" if plans else "auto")
+            registry = self._refiner.registry("auto", self.reasoner.registry)
         return self.reasoner.session(self.feed.window, registry, history=history)
 
     def ask(self, question: str) -> dict[str, Any]:
@@ -199,7 +200,7 @@ class Asker:
         tail = {
             "cache": self.cache(),
             "seen": self.feed.seen(),
-            "refined": self._refiner.counts.as_dict() if self._refiner is not None else None,
+            "refine": self._refiner.counts.as_dict() if self._refiner is not None else None,
             "models": {**self._identities, "reasoner": model},
             "warnings": list(dict.fromkeys([*warnings, *self.feed.warnings()])),
         }
@@ -218,22 +219,13 @@ class Asker:
         }
 
 
-def load_reasoner(models: str, options: AskOptions | None = None) -> Reasoner:
+def load_reasoner(models: str) -> Reasoner:
     """Load the language model of a set, ready to answer.
 
     Raises:
         ModelError: if the set cannot be had.
     """
-    reasoner = load_models(models).reasoner
-    assert isinstance(reasoner, Reasoner)
-    _limit(reasoner, options or AskOptions())
-    return reasoner
-
-
-def _limit(reasoner: Reasoner, options: AskOptions) -> None:
-    given = {"seconds": options.budget_s, "rounds": options.rounds}
-    chosen: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
-    reasoner.budget = replace(reasoner.budget, **chosen)
+    return _limited(load_models(models), AskOptions())
 
 
 def open_asker(target: str | Path, options: AskOptions) -> Asker:
@@ -258,36 +250,47 @@ def _open_twin(target: str | Path, options: AskOptions) -> Asker:
     if options.pictures is not None:
         pictures = open_source(options.pictures, options.fps)
     feed = FileFeed(TwinFile(target))
-    reasoner = load_reasoner(options.models, options)
-    look = None
-    if options.refine and pictures is not None:
-        look = _looking(options, pictures, None)
-    return Asker(reasoner, feed, mode=options.mode, look=look)
+    models = load_models(options.models, language=options.language)
+    look = _looking(models, pictures) if options.refine and pictures is not None else None
+    reasoner = _limited(models, options)
+    identities = {"reasoner": models.identities["reasoner"]}
+    return Asker(reasoner, feed, mode=options.mode, look=look, identities=identities)
 
 
 def _open_source(target: str | Path, options: AskOptions) -> Asker:
     source = open_source(target, options.fps)
     words = None if options.words is None else parse_words(options.words)
-    models = load_models(options.models)
-    perception = models if words is None else load_perception(options.models, words)
-    reasoner = load_reasoner(options.models, options)
+    models = load_models(options.models, words, language=options.language)
+    reasoner = _limited(models, options)
     look = None
-    if options.refine:
+    if options.refine:  # a source of its own: the stream is still read from the other one
         again = open_source(options.pictures or target, options.fps)
-        look = _looking(options, again, perception)
-    feed = LiveFeed(source, perception, options.out)
+        look = _looking(models, again, reserving=True)
+    feed = LiveFeed(source, models, options.out)
     return Asker(reasoner, feed, mode=options.mode, look=look, identities=models.identities)
 
 
+def _limited(models: Models, options: AskOptions) -> Reasoner:
+    """The models' reasoner with the budget that was chosen."""
+    reasoner = models.reasoner
+    assert isinstance(reasoner, Reasoner)
+    given = {"seconds": options.budget_s, "rounds": options.rounds}
+    chosen: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
+    reasoner.budget = replace(reasoner.budget, **chosen)
+    return reasoner
+
+
 def _looking(
-    options: AskOptions, pictures: Source, perception: Perception | None
-) -> Callable[[TwinWindow], Refiner]:
+    models: Models, pictures: Source, reserving: bool = False
+) -> Callable[[TwinWindow], Refiner] | None:
     """What makes a window's refiner; ids that a running stream will not give are its tracker's."""
-    from ..perception.bundle import load_bundle
     from ..perception.perceiver import Perceiver
     from .refine import Refiner, SourceFrames
 
-    bundle = load_bundle(_folders(options.models)[0])
-    perceiver = perception.perceiver if perception is not None else None
-    reserve = perceiver.tracker.reserve if isinstance(perceiver, Perceiver) else None
+    bundle, perceiver = models.bundle, models.perceiver
+    if bundle is None:
+        return None
+    reserve = None
+    if reserving and isinstance(perceiver, Perceiver):
+        reserve = perceiver.tracker.reserve
     return lambda window: Refiner(bundle, SourceFrames(pictures, window), reserve=reserve)

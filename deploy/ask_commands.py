@@ -43,6 +43,10 @@ def ask(
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON record per answer.")] = False,
     models: ModelsOption = "embedded",
+    language: Annotated[
+        str | None,
+        typer.Option(help="Another language model: a folder, a GGUF file, http://host/v1#model."),
+    ] = None,
     words: Annotated[
         str | None, typer.Option(help='What to look for in a source: "mug, red ball".')
     ] = None,
@@ -79,7 +83,9 @@ def ask(
     for text in question or ():
         clean_question(text)
     talking = not question and sys.stdin.isatty() and sys.stdout.isatty()
-    options = AskOptions(models, mode, words, refine, pictures, budget_s, rounds, out, fps)
+    options = AskOptions(
+        models, mode, language, words, refine, pictures, budget_s, rounds, out, fps
+    )
     asker = open_asker(target, options)
     with told_when_interrupted():
         try:

@@ -80,7 +80,7 @@ def trace_lines(record: Mapping[str, Any]) -> list[str]:
         lines.append(
             f"cache   {cache['hit_rate']:.0%} of {cache['prompt']} prompt tokens of this session"
         )
-    refined = record.get("refined") or {}
+    refined = record.get("refine") or {}
     if refined.get("calls"):
         calls = ", ".join(f"{name} {count}" for name, count in refined["calls"].items())
         lines.append(

@@ -388,7 +388,7 @@ def test_the_trace_goes_step_by_step() -> None:
             results=[[2, 6], []],
             tokens={"prompt": 90, "reused": 60, "forced": 5, "rationale": 4, "plan": 11, "results": 9, "answer": 3, "total": 117},
             cache={"prompt": 180, "reused": 90, "hit_rate": 0.5},
-            refined={"calls": {"detect": 1}, "frames": 32, "added": 1, "changed": 0, "ms": 88.2},
+            refine={"calls": {"detect": 1}, "frames": 32, "added": 1, "changed": 0, "ms": 88.2},
             rounds=2, repairs=1,
         )
     )  # fmt: skip
