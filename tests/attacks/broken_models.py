@@ -28,7 +28,24 @@ def _plan(body: str) -> str:
 
 def _call(rng: random.Random) -> str:
     tool = rng.choice(["find", "left_of", "nth", "count", "attribute", "path", "detect", "rm -rf"])
-    values = [None, True, -1, 0, 3, 99, 1e308, 10**40, "", "$1", "$9", "mug", [], ["mug"], [1], {}]
+    values: list[object] = [
+        None,
+        True,
+        -1,
+        0,
+        3,
+        99,
+        1e308,
+        10**40,
+        "",
+        "$1",
+        "$9",
+        "mug",
+        [],
+        ["mug"],
+        [1],
+        {},
+    ]
     keys = ("ids", "of", "words", "k", "name", "value", "path", "__class__", "tool ")
     step = {"tool": tool} | {k: rng.choice(values) for k in rng.sample(keys, rng.randint(0, 4))}
     return json.dumps(step)
@@ -140,7 +157,7 @@ class BrokenModel(ScriptedModel):
         super().__init__([*turns] * 4, max_tokens=MAX_TOKENS)
         self.deaf = deaf
 
-    def open(self) -> Context:
+    def open(self) -> Context:  # type: ignore[override]
         """A context that may not know what a stop is."""
         return _Deaf(super().open()) if self.deaf else super().open()
 

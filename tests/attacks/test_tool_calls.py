@@ -23,7 +23,7 @@ from ..reasoner.conftest import make_object
 
 COUNT = 50_000
 SECONDS = 60.0  # on a busy core; some five are needed
-JUNK = (
+JUNK: tuple[Any, ...] = (
     None, True, False, 0, -1, 1, 2, 2**31, 2**63, -(2**63), 10**400, 0.0, -0.0, 0.5, 1e308, -1e308,
     math.nan, math.inf, -math.inf, "", " ", "mug", "$1", "$2", "$0", "$9", "$", "$$1", "$11", "１",
     "../../etc/passwd", "file:///etc/passwd", "http://localhost/", "__class__", "{}", "[1]", "null",

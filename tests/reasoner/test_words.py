@@ -24,3 +24,17 @@ def test_says_nothing_known() -> None:
     assert says_nothing_known("where is the zeppelin", ["zeppelin"])
     assert not says_nothing_known("the mug by the zeppelin", ["zeppelin"])
     assert not says_nothing_known("where is it", [])
+
+
+def test_follow_ups_say_nothing_unknown(window: TwinWindow) -> None:
+    for query in (
+        "And the other one?",
+        "what about the others",
+        "the same again, please",
+        "its next",
+    ):
+        unknown = unknown_words(query, KNOWN, window)
+        assert unknown == []
+        assert not says_nothing_known(query, unknown)
+    assert unknown_words("and the other zeppelin?", KNOWN, window) == ["zeppelin"]
+    assert says_nothing_known("and the other zeppelin?", ["zeppelin"])
