@@ -6,7 +6,9 @@
     python -m edgetwin.distill.reasoner.check out/candidate --against reasoner/weights/embedded
 
 Every question of TwinBench goes through the real rollout (grammar, tools, budgets) on the true
-twin of its world and on a noisy copy of it; ``edgetwin eval twinbench`` does the same for whole
+twin of its world and on a noisy copy of it, then the kinds of questions that TwinBench lacks
+(:mod:`.probes`: modes, follow-ups, numbers and times, restricted twins; validation worlds only);
+``edgetwin eval twinbench`` does the same for whole
 model sets, ``edgetwin eval precision`` compares int4 and float32.
 """
 
@@ -17,7 +19,7 @@ from collections.abc import Sequence
 from itertools import groupby
 from pathlib import Path
 
-from ...reasoner.models.ort_genai import OrtGenAiModel
+from ...reasoner.models.opening import open_model
 from ...reasoner.rollout import Reasoner
 from ...twin.window import TwinWindow
 from ..evaluate.reasoner import Judged, judge, noisy_questions, reasoner_figures
@@ -26,6 +28,7 @@ from ..evaluate.worlds import rendered_world
 from ..sim.catalogue import Tier
 from ..sim.questions import Question
 from ..twinbench import BenchSplit, load
+from .probes import Found, ask, probe_table, probes
 
 __all__ = ["asked", "comparison", "score"]
 
@@ -49,7 +52,7 @@ def asked(
 
 def score(folder: Path, pairs: Sequence[Pair]) -> list[Judged]:
     """A folder's answers, judged."""
-    return judge(Reasoner(OrtGenAiModel(str(folder))), pairs)
+    return judge(Reasoner(open_model(str(folder))), pairs)
 
 
 def comparison(judged: dict[str, Sequence[Judged]], title: str) -> Table:
@@ -76,14 +79,24 @@ def main() -> None:
     parser.add_argument("--split", choices=("val", "test"), default="val")
     parser.add_argument("--tier", choices=("cell", "wild"), default="cell")
     parser.add_argument("--worlds", type=int, help="only the first ones")
+    parser.add_argument("--probes", type=int, default=40, help="validation worlds for the rest")
     parser.add_argument("--cache", type=Path, default=Path("runs/twinbench"))
     args = parser.parse_args()
     true, noisy = asked(args.split, args.tier, args.worlds, args.cache)
     judged: dict[str, Sequence[Judged]] = {}
+    found: dict[str, Sequence[Found]] = {}
     for folder in filter(None, (args.folder, args.against)):
         judged[f"{folder.name}, true twins"] = score(folder, true)
         judged[f"{folder.name}, noisy twins"] = score(folder, noisy)
-    show([comparison(judged, f"Exact ids, TwinBench {args.split}, {args.tier} tier")])
+        reasoner = Reasoner(open_model(str(folder)))
+        asked_of = probes(args.probes, args.tier)
+        found[folder.name] = [ask(reasoner, probe) for probe in asked_of]
+    show(
+        [
+            comparison(judged, f"Exact ids, TwinBench {args.split}, {args.tier} tier"),
+            probe_table(found, "Exact answers to held-out questions of the other kinds"),
+        ]
+    )
 
 
 if __name__ == "__main__":

@@ -11,17 +11,19 @@ import tempfile
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from ...reasoner.bundle import write_manifest
+from ...reasoner.prompts import MODES
 from ...reasoner.protocol import EOS
 from ...reasoner.words import content_words
 from ...twin.errors import ModelError
 from ..sim.questions.wider import idle_words
 from .card import Training, write_card
+from .produce import LAYOUT, TURNS
 from .records import chunks, read
 
-__all__ = ["build_genai", "export", "known_words", "model_from_state"]
+__all__ = ["Learnt", "build_genai", "export", "learnt_of", "model_from_state"]
 
 
 def build_genai(model_dir: Path, out_dir: Path, precision: str = "int4") -> None:
@@ -60,18 +62,22 @@ def export(
     precision: str = "int4",
     words: Iterable[str] = (),
     plan_words: Iterable[str] = (),
+    tools: Iterable[str] | None = None,
     scores: dict[str, Any] | None = None,
 ) -> dict[str, str]:
     """Write the bundle of a trained run; returns file to sha256.
 
     ``words`` are those of the training questions (what the model knows), ``plan_words`` the
-    nouns that its plans use; those found in ``data_dir`` are added to both.
+    nouns that its plans use, ``tools`` theirs (None: any); what ``data_dir`` holds is added to
+    all three. The form of the twin's text, the modes and the number of earlier questions are
+    those that :mod:`.produce` makes.
     """
     from safetensors.torch import load_file, save_file
 
     if data_dir is not None:
-        asked, planned = known_words(data_dir)
-        words, plan_words = {*words, *asked}, {*plan_words, *planned}
+        known = learnt_of(data_dir)
+        words, plan_words = {*words, *known.words}, {*plan_words, *known.plan_words}
+        tools = {*(tools or ()), *known.tools}
     build_genai(work_dir / "model", weights_dir, precision)
     tensors = load_file(work_dir / "model" / "model.safetensors")
     save_file({k: v.half() for k, v in tensors.items()}, weights_dir / "model.safetensors")
@@ -82,6 +88,10 @@ def export(
         words=sorted(words) or None,
         plan_words=sorted(plan_words),
         config={"precision": precision, "max_tokens": 2048},
+        layout=LAYOUT,
+        modes=MODES,
+        tools=tools,
+        turns=TURNS,
     )
     count = sum(v.numel() for v in tensors.values())
     write_card(weights_dir, precision, count, Training.of(work_dir, data_dir), scores or {})
@@ -108,14 +118,23 @@ def model_from_state(work_dir: Path) -> None:
         shutil.copy(file, work_dir / "model" / file.name)
 
 
-def known_words(data_dir: Path, rare: float = 1e-4) -> tuple[set[str], set[str]]:
-    """(words of the training questions, words that their plans search for).
+class Learnt(NamedTuple):
+    """Words of the training questions; words and tools of their plans."""
+
+    words: set[str]
+    plan_words: set[str]
+    tools: set[str]
+
+
+def learnt_of(data_dir: Path, rare: float = 1e-4) -> Learnt:
+    """What a run's questions and plans hold.
 
     A word in fewer than a share ``rare`` of the questions is taken for a typing slip; words that
     occur only in motives that imply nothing are not known (:func:`~.wider.idle_words`).
     """
     asked: Counter[str] = Counter()
     planned: set[str] = set()
+    tools: set[str] = set()
     total = 0
     for path in chunks(data_dir / "train"):
         for example in read(path):
@@ -123,11 +142,12 @@ def known_words(data_dir: Path, rare: float = 1e-4) -> tuple[set[str], set[str]]
                 total += 1
                 asked.update(set(content_words(item.question)))
                 for step in json.loads(item.plan or "[]"):
+                    tools.add(step["tool"])
                     planned.update(step.get("words", ()))
     floor = max(2, rare * total)
     idle = idle_words()
     known = {word for word, count in asked.items() if count >= floor and word not in idle}
-    return known, planned
+    return Learnt(known, planned, tools)
 
 
 def _merge(source: Path, target: Path) -> None:

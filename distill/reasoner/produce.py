@@ -16,31 +16,43 @@ import sys
 import time
 from pathlib import Path
 
-from ...reasoner.prompts import MODES, Mode, looked_for
+from ...reasoner.prompts import looked_for
 from ...twin.errors import InputError
-from ...twin.text import MAX_MOMENTS, describe
+from ...twin.text import MAX_MOMENTS, Layout, describe
 from ...twin.window import TwinWindow
 from ..sim.catalogue import CELL, WILD, Tier
 from ..sim.questions.chains import plan_json
-from ..sim.questions.generate import CATEGORIES, questions, scene_of
+from ..sim.questions.generate import questions, scene_of
 from ..sim.questions.mixed import Asked, Mixer
 from ..sim.questions.noise import noisy_window
 from ..sim.questions.programs import MEASURES
 from ..sim.questions.restricted import restricted
 from ..sim.truth import true_window
 from ..sim.worlds import World
+from .probes import VAL_SEED, Probe, probes
 from .records import Example, Question, chunk_path, chunks, write
 from .score import HeldOut
 
-__all__ = ["CHUNK", "example", "produce", "start", "training_window", "validation", "wait"]
+__all__ = [
+    "CHUNK",
+    "LAYOUT",
+    "TURNS",
+    "example",
+    "produce",
+    "start",
+    "training_window",
+    "validation",
+    "wait",
+]
 
 CHUNK = 100  # twins in a chunk: about fifteen seconds of work
 PER_TWIN = 24
-_VAL_SEED = 1_000_000
 _SPARE_SEEDS = 500_000
 _BUSY_SHARE = 0.6
 _WILD_SHARE, _NOISY_SHARE, _STILL_SHARE, _PART_SHARE = 0.25, 1 / 2, 1 / 6, 1 / 4
 LEVELS = (1, 1, 2, 2, 3, 3, 4, 4)
+LAYOUT: Layout = "compact"  # of the twin's text
+TURNS = 1  # earlier questions in a prompt
 _RESTRICTED_SHARE, _SUMMED_SHARE = 0.15, 0.1
 
 
@@ -78,7 +90,7 @@ def example(seed: int, count: int = PER_TWIN) -> Example | None:
 def twin_text(window: TwinWindow, rng: random.Random) -> str:
     """The twin as the prompt has it, at times with its oldest moments summed up."""
     moments = rng.randint(0, 3) if rng.random() < _SUMMED_SHARE else MAX_MOMENTS
-    return describe(window, "compact", max_moments=moments) + looked_for(window.vocabulary)
+    return describe(window, LAYOUT, max_moments=moments) + looked_for(window.vocabulary)
 
 
 def _nouns(window: TwinWindow) -> tuple[str, ...]:
@@ -140,54 +152,31 @@ def validation(worlds: int = 40, per_world: int = 8, tier: Tier = "cell") -> lis
     """Held-out questions on true twins of validation worlds.
 
     Groups: ``seen`` wording and composition, ``wording`` unseen, ``composition`` unseen (all
-    concise); then in seen and unseen wordings ``sentence``, ``detailed``, ``description`` (the
-    modes), ``follow_up``, ``measure`` and ``restricted`` (a quarter of the worlds; questions
-    that need ``detect`` are ``detect``).
+    concise), and those of :mod:`.probes`.
     """
     found = []
-    for seed in range(_VAL_SEED, _VAL_SEED + worlds):
+    for seed in range(VAL_SEED, VAL_SEED + worlds):
         window = true_window(World(seed, tier), render=False)
         for asked in questions(window, random.Random(f"val {seed}"), per_world, split="val"):
             group = "composition" if asked.composition == "unseen" else "seen"
             group = "wording" if asked.wording == "unseen" else group
             found.append(HeldOut(window, asked.text, asked.ids, asked.level, group))
-        rng = random.Random(f"val mixed {seed}")
-        found += [_held_out(one, window, None) for one in _mixed(Mixer(window, rng, "val"), rng)]
-        part = restricted(window, rng, CELL) if seed % 4 == 0 else None
-        if part is not None:
-            mixer = Mixer(part, rng, "val")
-            asked_part = [_drawn(mixer, rng, "concise") for _ in range(per_world)]
-            found += [_held_out(one, part.shown, part.whole) for one in asked_part if one]
+    found += [_held_out(probe) for probe in probes(worlds, tier, parts=4)]
     return found
 
 
-def _drawn(mixer: Mixer, rng: random.Random, mode: Mode) -> Asked | None:
-    kinds = CATEGORIES[:2] if mixer.maker.scene.still else CATEGORIES
-    return mixer.question(rng.choice(kinds), rng.choice(LEVELS), mode, rng.random() < 0.5)
-
-
-def _mixed(mixer: Mixer, rng: random.Random) -> list[Asked]:
-    """A question in every mode but concise, three follow-ups, two measures."""
-    made = [_drawn(mixer, rng, mode) for mode in MODES[1:]]
-    made += [mixer.follow_up("concise", rng.random() < 0.5) for _ in range(3)]
-    made += [mixer.measure("concise", rng.random() < 0.5) for _ in range(2)]
-    return [asked for asked in made if asked is not None]
-
-
-def _held_out(asked: Asked, shown: TwinWindow, whole: TwinWindow | None) -> HeldOut:
-    group: str = asked.kind if asked.kind != "question" else asked.mode
-    if whole is not None:
-        group = "detect" if asked.needs_detect else "restricted"
-    measured = asked.plan[-1]["tool"] in MEASURES and asked.answer_ref != "none"
+def _held_out(probe: Probe) -> HeldOut:
+    asked, part = probe.asked, probe.part
+    measured = asked.program.op in MEASURES and asked.answer_ref != "none"
     return HeldOut(
-        shown,
+        probe.window,
         asked.text,
         asked.ids if asked.answer_ref != "none" else (),
         asked.level,
-        group,
+        probe.group,
         asked.mode,
         asked.turns,
-        whole,
+        None if part is None else part.whole,
         asked.value if measured else None,
     )
 

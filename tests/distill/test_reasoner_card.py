@@ -11,7 +11,7 @@ from edgetwin.distill.evaluate.reasoner import Judged
 from edgetwin.distill.reasoner import records
 from edgetwin.distill.reasoner.card import Training, language_rows, write_card
 from edgetwin.distill.reasoner.check import comparison
-from edgetwin.distill.reasoner.export import known_words
+from edgetwin.distill.reasoner.export import learnt_of
 from edgetwin.distill.sim.questions import wider
 from edgetwin.distill.sim.questions.families import slots
 from edgetwin.distill.sim.questions.generate import questions
@@ -64,10 +64,10 @@ def test_words_of_idle_motives_are_not_known(tmp_path: Path) -> None:
     assert {"invoice", "architect"} <= wider.idle_words()
     assert not wider.idle_words() & {"drink", "left", "mug", "thirsty", "find"}
     write_chunk(tmp_path, ["The architect lost an invoice. Find the mug."] * 3)
-    asked, planned = known_words(tmp_path)
-    assert {"find", "mug"} <= asked
-    assert not asked & {"architect", "invoice"}
-    assert planned == {"mug"}
+    learnt = learnt_of(tmp_path)
+    assert {"find", "mug"} <= learnt.words
+    assert not learnt.words & {"architect", "invoice"}
+    assert (learnt.plan_words, learnt.tools) == ({"mug"}, {"find"})
 
 
 def test_two_folders_are_compared_by_group() -> None:
