@@ -12,12 +12,15 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("tokenizers")
 
+from tokenizers import Tokenizer
+
 from edgetwin.distill.reasoner import network, records, score
 from edgetwin.distill.reasoner import tokenizer as bpe
 from edgetwin.distill.reasoner.packing import collate
 from edgetwin.distill.reasoner.sft_train import Settings, Trainer, breaking, encode
+from edgetwin.distill.sim.questions.restricted import TRAINED
 from edgetwin.reasoner.protocol import parse
-from edgetwin.twin.errors import InputError
+from edgetwin.twin.errors import InputError, ModelError
 from edgetwin.twin.tools.registry import DEFAULT_REGISTRY
 
 WIDTHS = {
@@ -34,6 +37,7 @@ TWIN = (
 MUG = records.Question(
     "the mug?", "Mug.", '[{"tool":"find","words":["mug"]}]', "[[1]]", "$1", level=1
 )
+NEW_TOOL = {"properties": {"tool": {"const": "zoom"}}}
 NONE = records.Question("a pan", "Pan.", '[{"tool":"find","words":["pan"]}]', "[[]]", "none")
 DIRECT = records.Question("id two", "Two.", "", "", "[2]")
 
@@ -146,6 +150,103 @@ def test_pieces_follow_the_protocol() -> None:
     for question in (MUG, NONE, DIRECT):
         text = "".join(text for text, _ in records.pieces(question))
         assert parse(text).answer is not None
+
+
+LATER = records.Question(
+    "and behind it?",
+    "Take everything behind object 1.",
+    '[{"tool":"behind","of":[1]}]',
+    "[[2]]",
+    "$1",
+    mode="sentence",
+    turns=(("the mug?", (1,)),),
+)
+DESCRIBED = records.Question(
+    "the mug?",
+    "Mug.",
+    '[{"tool":"detect","words":["mug"]}]',
+    "[[1]]",
+    "$1",
+    mode="description",
+    describe="the red mug",
+)
+
+
+def test_turns_and_mode_are_given_and_the_description_is_learnt(tokenizer: Any) -> None:
+    assert records.prompt(LATER) == [
+        "question: the mug?\n<answer>[1]</answer>\n",
+        "question: and behind it?\nmode: sentence\n",
+    ]
+    for question in (LATER, DESCRIBED):
+        item = encode(tokenizer, records.Example(0, TWIN, (question,))).items[0]
+        given = [i for i, learnt in zip(item.ids, item.targets, strict=True) if not learnt]
+        told = "".join(records.prompt(question)) + f"<results>{question.results}</results>"
+        assert tokenizer.decode(given) == told
+    text = "".join(text for text, learnt in records.pieces(DESCRIBED) if learnt)
+    assert text.startswith("<reason>Mug.</reason><describe>the red mug</describe><plan>")
+    assert parse(text.replace("</plan>", "</plan><results>[[1]]</results>")).answer is not None
+
+
+def test_records_come_back_as_they_were_and_old_ones_are_read(tmp_path: Path) -> None:
+    path = records.chunk_path(tmp_path, 0)
+    records.write(path, [records.Example(3, TWIN, (MUG, LATER, DESCRIBED))])
+    assert records.read(path)[0].items == (MUG, LATER, DESCRIBED)
+    line = json.loads(path.read_text())
+    for item in line["items"]:
+        del item["turns"], item["mode"], item["describe"]
+    path.write_text(json.dumps(line) + "\n")
+    assert records.read(path)[0].items[0] == MUG
+
+
+def started(tokenizer: Any, folder: Path) -> Any:
+    """A small network's weights with their tokenizer, as a run goes on from them."""
+    model = network.build(tokenizer.get_vocab_size(), 0, 1, WIDTHS)
+    model.save_pretrained(folder)
+    bpe.save(tokenizer, folder)
+    return model
+
+
+def test_a_run_that_goes_on_computes_what_the_weights_did(tokenizer: Any, tmp_path: Path) -> None:
+    old = started(tokenizer, tmp_path / "start")
+    longer = Tokenizer.from_str(tokenizer.to_str())
+    more = bpe.extend(longer, [*TRAINED.json_schemas(), NEW_TOOL])
+    assert {'{"tool":"detect"', '{"tool":"zoom"'} <= set(more)
+    assert bpe.extend(longer, TRAINED.json_schemas()) == []
+    known = tokenizer.get_vocab_size()
+    assert [longer.id_to_token(i) for i in range(known)] == [
+        tokenizer.id_to_token(i) for i in range(known)
+    ]
+    new = network.build(longer.get_vocab_size(), 0, 2, WIDTHS)
+    network.take_over(new, longer, tmp_path / "start")
+    ids = torch.tensor([tokenizer.encode(TWIN).ids])
+    with torch.no_grad():
+        assert torch.equal(new(ids).logits[..., :known], old(ids).logits)
+    rows = new.model.embed_tokens.weight
+    find, detect = (rows[longer.token_to_id(f'{{"tool":"{t}"')] for t in ("find", "detect"))
+    assert torch.cosine_similarity(find, detect, dim=0) > 0.9
+    assert new.lm_head.weight is rows
+
+
+def test_weights_of_another_network_or_tokenizer_are_refused(
+    tokenizer: Any, tmp_path: Path
+) -> None:
+    started(tokenizer, tmp_path)
+    other = bpe.train(["other words"] * 4, TRAINED.json_schemas(), 500)
+    model = network.build(500, 0, 0, WIDTHS)
+    with pytest.raises(ModelError, match="train in an empty folder"):
+        network.take_over(model, other, tmp_path)
+    wide = network.build(tokenizer.get_vocab_size(), 0, 0, {**WIDTHS, "intermediate_size": 64})
+    with pytest.raises(ModelError, match="to have this shape"):
+        network.take_over(wide, tokenizer, tmp_path)
+    with pytest.raises(ModelError, match=r"model\.safetensors and"):
+        network.take_over(model, tokenizer, tmp_path / "nowhere")
+
+
+def test_going_on_lowers_the_rate() -> None:
+    settings = Settings().going_on(Path("there"))
+    assert (settings.start, settings.flat) == ("there", 0.15)
+    assert settings.muon_lr < Settings().muon_lr / 2
+    assert settings.adam_lr < Settings().adam_lr / 2
 
 
 def test_greedy_decoding_equals_transformers_row_by_row(
