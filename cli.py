@@ -17,7 +17,9 @@ from . import __version__
 from .deploy.ask_commands import register as register_ask
 from .deploy.console import (
     DeviceOption,
+    LanguageOption,
     ModelsOption,
+    ModeOption,
     NetworkOption,
     TierOption,
     needs_extra,
@@ -78,6 +80,24 @@ def run(
     ] = None,
     out: Annotated[Path, typer.Option("-o", "--out", help="Folder for the results.")] = Path("out"),
     models: ModelsOption = "embedded",
+    words: Annotated[
+        str | None,
+        typer.Option(help='What to look for: "mug, red ball". All words of the set if left out.'),
+    ] = None,
+    mode: ModeOption = "concise",
+    refine: Annotated[
+        bool, typer.Option(help="Look again for what a question needs and the twin lacks.")
+    ] = True,
+    reasoner: Annotated[
+        Literal["twin", "rsvp", "vlm"],
+        typer.Option(help="Read the twin, or ask a vision-language model about pictures."),
+    ] = "twin",
+    language: LanguageOption = None,
+    vision: Annotated[
+        str | None,
+        typer.Option(help="The vision-language model: http://host/v1#name, a folder or hub id."),
+    ] = None,
+    keyframes: Annotated[int, typer.Option(min=1, help="Pictures that it sees.")] = 1,
     fps: Annotated[float, typer.Option(help="Rate of a folder of frames.")] = 10.0,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print answer.json on stdout, nothing else.")
@@ -90,7 +110,21 @@ def run(
     from .deploy.run import run as run_pipeline
 
     with told_when_interrupted(), progress() as show_progress:
-        report = run_pipeline(source, question or [], out, models, fps=fps, progress=show_progress)
+        report = run_pipeline(
+            source,
+            question or [],
+            out,
+            models,
+            fps=fps,
+            words=words,
+            mode=mode,
+            refine=refine,
+            reasoner=reasoner,
+            language=language,
+            vision=vision,
+            keyframes=keyframes,
+            progress=show_progress,
+        )
     print_warnings(report.warnings)
     if as_json:
         print_json(report.document)

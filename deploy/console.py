@@ -16,6 +16,8 @@ from ..twin.errors import MissingExtraError
 
 __all__ = [
     "DeviceOption",
+    "LanguageOption",
+    "ModeOption",
     "ModelsOption",
     "NetworkOption",
     "TierOption",
@@ -37,6 +39,14 @@ NetworkOption = Annotated[
 ]
 DeviceOption = Annotated[
     str, typer.Option(help="auto, cpu, cuda or tensorrt, as the engine at hand offers.")
+]
+ModeOption = Annotated[
+    Literal["concise", "sentence", "detailed", "description"],
+    typer.Option(help="How much the model explains."),
+]
+LanguageOption = Annotated[
+    str | None,
+    typer.Option(help="Another language model: a folder, GGUF, hub id or http://host/v1#name."),
 ]
 TierOption = Annotated[
     Literal["cell", "wild"], typer.Option(help="The easy tabletop or the wide randomisation.")

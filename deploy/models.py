@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from ..perception.bundle import Bundle, load_bundle, models_home
 from ..reasoner.bundle import load_bundle as load_reasoner_bundle
+from ..reasoner.prompts import Mode
 from ..twin.errors import InputError
 from ..twin.frame import Frame
 from ..twin.schema import FrameTwin
@@ -21,6 +22,7 @@ from ..twin.window import TwinWindow
 
 if TYPE_CHECKING:
     from ..perception.perceiver import Perceiver, PerceiverConfig
+    from ..reasoner.models.base import LanguageModel
 
 __all__ = [
     "AnswerRecord",
@@ -85,6 +87,7 @@ class Perception:
         warnings: asks the perceiver for its warnings, one line each, after a run.
         stage_ms: asks the perceiver for the milliseconds spent per stage so far.
         counts: asks the perceiver how often it looked, began, dropped, and so on.
+        bundle: the networks, for those who look again; None where there are none.
     """
 
     name: str
@@ -93,6 +96,7 @@ class Perception:
     warnings: Callable[[], list[str]] = list
     stage_ms: Callable[[], dict[str, float]] = dict
     counts: Callable[[], dict[str, Any]] = dict
+    bundle: Bundle | None = None
 
 
 @dataclass
@@ -102,13 +106,27 @@ class Models(Perception):
     reasoner: Responder = field(kw_only=True)
 
 
-def load_models(name: str | Path = "embedded") -> Models:
+def load_models(
+    name: str | Path = "embedded",
+    words: Sequence[str] | None = None,
+    *,
+    language: str | Path | None = None,
+    mode: Mode = "concise",
+) -> Models:
     """Load a set by name, or from a bundle's folder.
 
     A folder holds ``perception/`` and ``reasoner/``, each with its ``manifest.json``, or is a
     perception bundle itself; without a reasoner of its own the embedded one answers.
 
+    Args:
+        name: ``"embedded"``, ``"edge"``, ``"server"`` or a folder.
+        words: what to look for; None is every word of the set.
+        language: another language model, as
+            :func:`~edgetwin.reasoner.models.opening.open_model` takes it.
+        mode: how much answers explain.
+
     Raises:
+        InputError: if the set knows none of the words.
         ModelError: if the set cannot be had, or a file is missing or changed.
     """
     from ..reasoner.models.ort_genai import OrtGenAiModel
@@ -116,10 +134,16 @@ def load_models(name: str | Path = "embedded") -> Models:
 
     seeing, speaking = _folders(name)
     bundle = load_bundle(seeing)
-    sight = _perception(name, bundle, None, None)
-    model = OrtGenAiModel(load_reasoner_bundle(speaking))
+    sight = _perception(name, bundle, words, None)
+    if language is None:
+        model: LanguageModel = OrtGenAiModel(load_reasoner_bundle(speaking))
+    else:
+        from ..reasoner.models.opening import open_model
+
+        model = open_model(language)
     sight.identities["reasoner"] = {"id": model.name, "sha256": model.sha256}
-    return Models(**vars(sight), reasoner=Reasoner(model, vocabulary=bundle.words.nouns))
+    reasoner = Reasoner(model, vocabulary=bundle.words.nouns, mode=mode)
+    return Models(**vars(sight), reasoner=reasoner)
 
 
 def load_perception(
@@ -223,7 +247,7 @@ def _perception(
         return {**asdict(perceiver.counts), **asdict(perceiver.tracker.counts)}
 
     identities = bundle_identities(bundle)
-    return Perception(str(name), perceiver, identities, warnings, stage_ms, counts)
+    return Perception(str(name), perceiver, identities, warnings, stage_ms, counts, bundle)
 
 
 def _unknown(perceiver: Perceiver, bundle: Bundle, words: Sequence[str]) -> list[str]:

@@ -29,7 +29,9 @@ from .stream.source import Source
 __all__ = ["Progress", "Tally", "clear_results", "ms_since", "perceived", "twin_files"]
 
 Progress = Callable[[str, int, int | None], None]
-_RESULTS = ("overlay.mp4", "masks.json", "twin.jsonl", "answer.json", "tracks.json")
+_RESULTS = (
+    "overlay.mp4", "masks.json", "twin.jsonl", "refined.jsonl", "answer.json", "tracks.json",
+)  # fmt: skip
 
 
 @dataclass

@@ -4,7 +4,9 @@ Two passes over the source. The first perceives every frame and writes the twin
 (``twin.sqlite``, ``twin.jsonl``, ``masks.json``); then the questions are answered on that one
 twin (``answer.json``); the second pass decodes again and draws (``masks/``, ``overlay.mp4``).
 So the answer is drawn from the first frame on, and memory stays flat: no pass keeps a frame.
-Whatever stops a run, what was written before stays.
+A question whose words were not looked for may look again (:mod:`.refine`); what that finds is
+amended in the store and in ``masks.json``, and written whole to ``refined.jsonl``. Whatever stops
+a run, what was written before stays.
 """
 
 from __future__ import annotations
@@ -14,10 +16,12 @@ from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
-from ..reasoner.prompts import clean_question
-from ..twin.errors import EdgeTwinError, QueryError
+from ..reasoner.prompts import Mode, clean_question
+from ..reasoner.rollout import Reasoner
+from ..twin.errors import EdgeTwinError, InputError, QueryError
+from ..twin.jsonl import write_frames
 from ..twin.store import TwinStore
 from ..twin.window import TwinWindow
 from .models import Models, load_models
@@ -25,14 +29,21 @@ from .perceive import Progress, Tally, clear_results, ms_since, perceived, twin_
 from .stream.draw import Canvas, Caption
 from .stream.sinks import (
     MaskPngSink,
+    MasksJsonSink,
     OverlaySink,
     make_folder,
     write_json,
 )
 from .stream.source import Source, open_source
+from .track import parse_words
 
-__all__ = ["RunReport", "answer_text", "run"]
+if TYPE_CHECKING:
+    from ..twin.tools.registry import ToolRegistry
+    from .refine import Refiner
 
+__all__ = ["Policy", "RunReport", "answer_text", "run"]
+
+Policy = Literal["twin", "rsvp", "vlm"]
 ANSWER_VERSION = 1
 
 
@@ -75,6 +86,13 @@ def run(
     models: str | Path | Models = "embedded",
     *,
     fps: float = 10.0,
+    words: str | Sequence[str] | None = None,
+    mode: Mode = "concise",
+    refine: bool = True,
+    reasoner: Policy = "twin",
+    language: str | Path | None = None,
+    vision: str | None = None,
+    keyframes: int = 1,
     progress: Progress | None = None,
 ) -> RunReport:
     """Perceive a source once, answer every question on that twin, write all results.
@@ -83,38 +101,95 @@ def run(
         source: a video, a picture or a folder of pictures.
         queries: at least one question.
         out_dir: made if missing; earlier results in it are replaced.
-        models: a set's name, a bundle's folder, or models made ready.
+        models: a set's name, a bundle's folder, or models made ready (then ``words``, ``mode``
+            and ``language`` are theirs).
         fps: the rate of a folder of pictures.
+        words: what to look for, such as ``"mug, red ball"``; None is every word of the set.
+        mode: how much answers explain.
+        refine: whether a plan may look again for words that were not looked for; False is the
+            static twin.
+        reasoner: ``"twin"`` reads the twin; ``"rsvp"`` and ``"vlm"`` ask a vision-language model
+            about pictures (see :mod:`.vision`).
+        language: another language model for ``"twin"``: a bundle's folder, a GGUF file, a hub id
+            or ``http://host/v1#model``.
+        vision: the vision-language model for the others: ``http://host/v1#model``, a folder or a
+            hub id.
+        keyframes: pictures, evenly chosen, that the vision-language model sees.
         progress: called with (stage, done, total or None).
 
     Raises:
         QueryError: if there is no question, or one is empty or too long.
+        InputError: if the set knows none of the words, or a vision-language model is missing.
         SourceError: if the source cannot be read.
         ModelError: if the models cannot be had.
         OutputError, StoreError: if results cannot be written; what was written is kept.
     """
     questions = _checked(queries)
+    asked = parse_words(words) if words is not None else None
     opened = open_source(source, fps)
     started = time.perf_counter()
-    ready = models if isinstance(models, Models) else load_models(models)
+    if isinstance(models, Models):
+        ready = models
+    elif reasoner == "twin":
+        ready = load_models(models, asked, language=language, mode=mode)
+    else:
+        ready = _seeing(models, questions, reasoner, vision, mode, opened, keyframes)
     out = Path(out_dir)
     report = RunReport(out, ms={"load": round(ms_since(started), 1)})
     make_folder(out)
     clear_results(out)
-    return _Run(opened, out, ready, report, progress or _silent).all(questions)
+    return _Run(opened, out, ready, report, progress or _silent, refine).all(questions)
+
+
+def _seeing(
+    models: str | Path,
+    questions: Sequence[str],
+    reasoner: Policy,
+    vision: str | None,
+    mode: Mode,
+    source: Source,
+    keyframes: int,
+) -> Models:
+    """Return models whose eyes are a vision-language model's."""
+    if reasoner not in ("rsvp", "vlm"):
+        raise InputError(f"expected the reasoner twin, rsvp or vlm, got {reasoner!r}")
+    if vision is None:
+        raise InputError(
+            f"expected a vision-language model for {reasoner}, got none: name an endpoint with "
+            "--vision http://host/v1#model, or a folder or hub id"
+        )
+    from .vision.opening import open_vision
+    from .vision.responder import vision_models
+
+    return vision_models(
+        str(models),
+        questions,
+        reasoner=reasoner,
+        model=open_vision(vision),
+        mode=mode,
+        frames=source.frame_count,
+        keyframes=keyframes,
+    )
 
 
 class _Run:
     """The three steps of one run and what they share."""
 
     def __init__(
-        self, source: Source, out: Path, models: Models, report: RunReport, progress: Progress
+        self,
+        source: Source,
+        out: Path,
+        models: Models,
+        report: RunReport,
+        progress: Progress,
+        refine: bool,
     ) -> None:
         self.source = source
         self.out = out
         self.models = models
         self.report = report
         self.progress = progress
+        self.refine = refine
         self.window = TwinWindow()
 
     def all(self, questions: list[str]) -> RunReport:
@@ -147,19 +222,51 @@ class _Run:
     def answer(self, questions: list[str], store: TwinStore) -> None:
         """Answer every question on the one window; each answer is written at once."""
         started = time.perf_counter()
+        refiner = self._refiner()
         for place, question in enumerate(questions):
             self.progress("answer", place, len(questions))
-            record = self._answer_one(question)
+            record = self._answer_one(question, refiner)
             self.report.answers.append(record)
             store.record_answer(record)
             write_json(self.out / "answer.json", self.report.document)
         self.progress("answer", len(questions), len(questions))
         self.report.ms["reason"] = round(ms_since(started), 1)
+        if refiner is not None:
+            self._keep_refined(refiner, store)
 
-    def _answer_one(self, question: str) -> dict[str, Any]:
+    def _refiner(self) -> Refiner | None:
+        """Return what looks again, where answers may and there is somebody who would ask."""
+        from .refine import Refiner, SourceFrames
+
+        models = self.models
+        if not self.refine or models.bundle is None or not isinstance(models.reasoner, Reasoner):
+            return None
+        return Refiner(models.bundle, SourceFrames(self.source, self.window))
+
+    def _keep_refined(self, refiner: Refiner, store: TwinStore) -> None:
+        """Write what looking again found into the store and the files."""
+        changed = refiner.refined(self.window)
+        if not changed:
+            return
+        store.amend(changed)
+        write_frames(self.out / "refined.jsonl", changed)
+        with closing(MasksJsonSink(self.out / "masks.json")) as masks:
+            for twin in store.frames():
+                masks.write(twin)
+
+    def _given(self, question: str, refiner: Refiner | None) -> dict[str, Any]:
+        reasoner = self.models.reasoner
+        if refiner is None or not isinstance(reasoner, Reasoner):
+            return reasoner.answer(question, self.window).model_dump(mode="json")
+        refiner.begin()
+        tools: ToolRegistry = refiner.registry("auto", reasoner.registry)
+        answer = reasoner.answer(question, self.window, registry=tools)
+        return {**answer.model_dump(mode="json"), "refine": refiner.counts.as_dict()}
+
+    def _answer_one(self, question: str, refiner: Refiner | None) -> dict[str, Any]:
         started = time.perf_counter()
         try:
-            given = self.models.reasoner.answer(question, self.window).model_dump(mode="json")
+            given = self._given(question, refiner)
         except EdgeTwinError as error:
             given = {"status": "error", "ids": [], "message": str(error)}
         partial = self.source.status == "partial"

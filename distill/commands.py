@@ -18,6 +18,7 @@ from ..deploy.console import (
     progress,
 )
 from .cards.commands import register as register_cards
+from .evaluate.language_commands import register as register_language
 
 if TYPE_CHECKING:
     from .evaluate.report import Table
@@ -27,6 +28,7 @@ __all__ = ["distill_app", "eval_app"]
 distill_app = typer.Typer(help="Train model sets (needs the [train] extra).", no_args_is_help=True)
 eval_app = typer.Typer(help="Measure model sets (needs the [sim] extra).", no_args_is_help=True)
 register_cards(distill_app)
+register_language(eval_app)
 
 OutOption = Annotated[Path | None, typer.Option("-o", "--out", help="JSON file to write.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON on stdout, nothing else.")]

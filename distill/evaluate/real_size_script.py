@@ -114,9 +114,12 @@ class ScriptedSegmenter(Segmenter):
         boxes_xyxy_n4: NDArray[np.floating[Any]],
         *,
         margin: float | None = 0.1,
+        points_xy_nk2: NDArray[np.floating[Any]] | None = None,
     ) -> SegmentedMasks:
         """See :class:`Segmenter`."""
-        masks = super().from_boxes(features, boxes_xyxy_n4, margin=margin)
+        masks = super().from_boxes(
+            features, boxes_xyxy_n4, margin=margin, points_xy_nk2=points_xy_nk2
+        )
         centres = (np.asarray(boxes_xyxy_n4)[:, :2] + np.asarray(boxes_xyxy_n4)[:, 2:]) / 2
         true = self._film.boxes(self._index)
         middles = (true[:, :2] + true[:, 2:]) / 2
