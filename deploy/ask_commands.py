@@ -5,11 +5,17 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
-from .console import ModelsOption, progress, told_when_interrupted
+from .console import (
+    LanguageOption,
+    ModelsOption,
+    ModeOption,
+    progress,
+    told_when_interrupted,
+)
 
 __all__ = ["register"]
 
@@ -34,19 +40,13 @@ def ask(
         list[str] | None,
         typer.Option("-q", "--question", help="A question; repeat for several. No session then."),
     ] = None,
-    mode: Annotated[
-        Literal["concise", "sentence", "detailed", "description"],
-        typer.Option(help="How much the model explains."),
-    ] = "concise",
+    mode: ModeOption = "concise",
     trace: Annotated[
         bool, typer.Option("--trace", help="Show rationale, plan, results, tokens, times, cache.")
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON record per answer.")] = False,
     models: ModelsOption = "embedded",
-    language: Annotated[
-        str | None,
-        typer.Option(help="Another language model: a folder, a GGUF file, http://host/v1#model."),
-    ] = None,
+    language: LanguageOption = None,
     words: Annotated[
         str | None, typer.Option(help='What to look for in a source: "mug, red ball".')
     ] = None,

@@ -18,12 +18,13 @@ from pathlib import Path
 from typing import Any
 
 from ..twin.errors import EdgeTwinError, SchemaError
+from ..twin.jsonl import FrameWriter
 from ..twin.schema import FrameTwin
 from ..twin.store import TwinStore
 from ..twin.window import DEFAULT_MAX_FRAMES, TwinWindow
 from .models import Perception
 from .perceive import Progress, Tally, clear_results, perceived, twin_files
-from .stream.sinks import make_folder
+from .stream.sinks import MasksJsonSink, make_folder
 from .stream.source import Source
 from .twin_files import TwinFile
 
@@ -160,6 +161,7 @@ class LiveFeed(Feed):
         self.tally = Tally()
         # What was not taken in yet; older than a window holds, it would be dropped anyway.
         self._fresh: deque[FrameTwin] = deque(maxlen=max_frames)
+        self._refined = False
         self._stop = threading.Event()
         self._error: BaseException | None = None
         self._done = threading.Event()
@@ -221,13 +223,28 @@ class LiveFeed(Feed):
         return self.source.reason if self.source.status == "partial" else ""
 
     def record(self, answer: dict[str, Any], refined: Sequence[FrameTwin] = ()) -> None:
-        """Keep an answer and what it found in the store."""
+        """Keep an answer and what it found in the store; the files follow at the end."""
         if refined:
             self.store.amend(refined)
+            self._refined = True
         self.store.record_answer(answer)
 
     def close(self) -> None:
         """Stop perceiving after the frame at hand, and close the files."""
         self._stop.set()
         self._thread.join()
-        self.store.close()
+        with self.store:
+            if self._refined:
+                self._write_refined()
+
+    def _write_refined(self) -> None:
+        """Bring ``masks.json`` in line with the store, and put what changed beside the stream."""
+        out = self.store.path.parent
+        with (
+            FrameWriter(out / "refined.jsonl") as lines,
+            closing(MasksJsonSink(out / "masks.json")) as masks,
+        ):
+            for frame in self.store.frames():
+                masks.write(frame)
+                if any(obj.origin is not None for obj in frame.objects.values()):
+                    lines.write(frame)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from itertools import islice
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from edgetwin.deploy.stream.source import open_source
 from edgetwin.deploy.twin_check import check_twin
 from edgetwin.deploy.twin_files import TwinFile
 from edgetwin.reasoner.models.scripted import ScriptedModel
+from edgetwin.twin.jsonl import read_frames
 
 from ..test_cli import CLIP, embedded
 
@@ -49,6 +51,9 @@ def test_a_session_finds_what_was_not_looked_for_and_keeps_it(
     assert asked["refine"]["cached"] == 1  # looked for once
     asker.close()
     assert [checked.count for checked in check_twin(out)] == [0, 0, 0]
+    assert len(read_frames(out / "refined.jsonl")) == 8
+    masks = json.loads((out / "masks.json").read_text())["frames"]
+    assert set(map(str, record["ids"])) <= set(masks[-1]["masks"])
     last = list(TwinFile(out).frames())[-1]
     assert set(record["ids"]) <= set(last.objects)
     assert last.vocabulary == ("teapot", "glass")
