@@ -74,6 +74,7 @@ class EmbeddedRecipe(_Strict):
     data: DataRecipe
     shares: dict[str, Share]
     validation: ValidationRecipe
+    start: dict[Literal["reasoner"], str] = Field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -276,8 +277,12 @@ class _Run:
         else:
             from .reasoner.sft_train import train as train_reasoner
 
-            data_dir = self.data.parent / "reasoner"
-            scores = train_reasoner(place, minutes, self.device, self.seed, data_dir=data_dir)
+            start = self.recipe.start.get("reasoner")
+            scores = train_reasoner(
+                *(place, minutes, self.device, self.seed),
+                data_dir=self._questions,
+                start=None if start is None else Path(start),
+            )
         (place / "result.json").write_text(json.dumps(scores, indent=1), encoding="utf-8")
 
     def _export(self, net: str, place: Path, candidate: Path) -> None:
@@ -299,7 +304,11 @@ class _Run:
             from .reasoner.export import export as export_reasoner
 
             scores: dict[str, Any] = json.loads((place / "result.json").read_text())
-            export_reasoner(place, candidate, scores=scores)
+            export_reasoner(place, candidate, data_dir=self._questions, scores=scores)
+
+    @property
+    def _questions(self) -> Path:
+        return self.data.parent / "reasoner"
 
     def _judge(self, net: str) -> Callable[[Path], float]:
         if net == "reasoner":

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from edgetwin.distill import embedded
 from edgetwin.distill.embedded import NETS, distill_embedded, load_recipe, replace_if_better
 from edgetwin.perception.bundle import load_bundle, write_network_entry
 from edgetwin.twin.errors import InputError, ModelError
@@ -32,6 +33,17 @@ def test_shipped_recipe_is_valid() -> None:
     assert set(recipe.shares) == set(NETS)
     assert sum(recipe.shares.values()) == pytest.approx(1.0)
     assert recipe.tier == "cell"
+    assert recipe.start == {}
+
+
+def test_only_the_reasoner_can_go_on_from_weights(tmp_path: Path) -> None:
+    shipped = Path(embedded.__file__).parent / "recipes" / "embedded.yaml"
+    file = tmp_path / "r.yaml"
+    file.write_text(shipped.read_text().replace("start: {}", "start: {reasoner: out/weights}"))
+    assert load_recipe(file).start == {"reasoner": "out/weights"}
+    file.write_text(shipped.read_text().replace("start: {}", "start: {depth: out/weights}"))
+    with pytest.raises(InputError, match="depth"):
+        load_recipe(file)
 
 
 def test_recipe_with_a_misspelt_key_is_refused(tmp_path: Path) -> None:
