@@ -135,7 +135,7 @@ class Reasoner:
             words,
             {text for text in names | values | known if text and text.isprintable()},
             mode=run.mode,
-            max_steps=max(MAX_STEPS - done, 1),
+            max_steps=MAX_STEPS,
             plan=run.rounds < self.budget.rounds and done < MAX_STEPS,
             references=tuple(k for k, kind in enumerate(kinds, 1) if kind in ANSWERABLE),
             kinds={tool.name: tool.returns for tool in tools.values()},
