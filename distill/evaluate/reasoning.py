@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+from rich.console import Console
 from rich.progress import track
 
 from ...reasoner.bundle import load_bundle
@@ -138,7 +139,7 @@ def measure(
     """Ask every question of every world once per cell."""
     costs = Costs()
     reasoners = {d: Reasoner(model, guided=d == "constrained") for d in decodings}
-    for window, questions in track(worlds, description="answers"):
+    for window, questions in track(worlds, "answers", console=Console(stderr=True)):
         for mode, decoding, prefix in product(modes, decodings, prefixes):
             reasoner = reasoners[decoding]
             reasoner.forget()
