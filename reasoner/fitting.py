@@ -10,14 +10,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from operator import is_not
 
+from ..twin.schema import FrameTwin
 from ..twin.text import MAX_MOMENTS, MAX_OBJECTS
 from ..twin.tools.base import Tool
 from ..twin.window import TwinWindow
 from . import prompts
 from .models.base import LanguageModel
 
-__all__ = ["LEVELS", "Prompt", "fit"]
+__all__ = ["LEVELS", "Fitter", "Prompt"]
 
 # (objects, moments) of each level; the steps are wide, so that a twin that grows slowly keeps
 # its text, and with it the cache, between them.
@@ -55,50 +57,74 @@ class Prompt:
     fits: bool = True
 
 
-def fit(
-    model: LanguageModel,
-    window: TwinWindow,
-    tools: Mapping[str, Tool],
-    vocabulary: Iterable[str],
-    tail: Sequence[str],
-    reserve: int,
-    level: int = 0,
-) -> Prompt:
-    """The longest prefix that leaves ``reserve`` tokens free after ``tail``.
+class Fitter:
+    """Fits prompts for one model and one line of questions.
 
-    Args:
-        model: whose context and tokenizer count.
-        window: the twin.
-        tools: what the long style documents.
-        vocabulary: words that the long style lists.
-        tail: earlier questions and the question.
-        reserve: tokens for what is generated and inserted.
-        level: where to begin: that of the session's last question.
+    Kept between questions are the level of shortening, so that the text changes as little as it
+    can, and the last text, so that a twin to which nothing was added is not written again.
     """
-    words = tuple(vocabulary)
-    room = model.max_tokens - reserve - sum(_tokens(model, text) for text in tail)
 
-    def prefix(at: int) -> str:
-        objects, moments = LEVELS[at]
-        return prompts.prefix(
-            window,
-            tools,
-            model.style,
-            words,
-            model.layout,
-            max_objects=objects,
-            max_moments=moments,
-        )
+    def __init__(self, model: LanguageModel) -> None:
+        self.model = model
+        self.level = 0
+        self._frames: tuple[FrameTwin, ...] = ()
+        self._made: dict[tuple[object, ...], str] = {}  # of one state of the window, by bounds
 
-    level = min(max(level, 0), len(LEVELS) - 1)
-    text = prefix(level)
-    while level and _tokens(model, text) <= _EASY * room:
-        level -= 1
-        text = prefix(level)
-    while (needed := _tokens(model, text, room)) > room and level < len(LEVELS) - 1:
-        level += 1
-        text = prefix(level)
-    return Prompt(text, level, _message(window, level), needed <= room)
+    def fit(
+        self,
+        window: TwinWindow,
+        tools: Mapping[str, Tool],
+        vocabulary: Iterable[str],
+        tail: Sequence[str],
+        reserve: int,
+    ) -> Prompt:
+        """The longest prefix that leaves ``reserve`` tokens free after ``tail``.
+
+        Args:
+            window: the twin.
+            tools: what the long style documents.
+            vocabulary: words that the long style lists.
+            tail: earlier questions and the question.
+            reserve: tokens for what is generated and inserted.
+        """
+        words = tuple(vocabulary)
+        room = self.model.max_tokens - reserve - sum(self.model.count(text) for text in tail)
+
+        def needed(level: int, enough: int = room) -> int:
+            return _tokens(self.model, self._prefix(window, tools, words, level), enough)
+
+        level = min(self.level, len(LEVELS) - 1)
+        while level and needed(level, -1) <= _EASY * room:
+            level -= 1
+        if needed(level) > room:
+            low, high = level + 1, len(LEVELS) - 1  # the texts grow shorter level by level
+            while low < high:
+                middle = (low + high) // 2
+                low, high = (middle + 1, high) if needed(middle) > room else (low, middle)
+            level = min(low, len(LEVELS) - 1)
+        self.level = level
+        text = self._prefix(window, tools, words, level)
+        return Prompt(text, level, _message(window, level), needed(level) <= room)
+
+    def _prefix(
+        self, window: TwinWindow, tools: Mapping[str, Tool], words: tuple[str, ...], level: int
+    ) -> str:
+        frames = window.frames
+        if len(frames) != len(self._frames) or any(map(is_not, frames, self._frames)):
+            self._frames, self._made = frames, {}
+        key = (level, words, tuple(tools), window.vocabulary)
+        if key not in self._made:
+            objects, moments = LEVELS[level]
+            self._made[key] = prompts.prefix(
+                window,
+                tools,
+                self.model.style,
+                words,
+                self.model.layout,
+                max_objects=objects,
+                max_moments=moments,
+            )
+        return self._made[key]
 
 
 def _tokens(model: LanguageModel, text: str, enough: int = -1) -> int:

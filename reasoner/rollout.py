@@ -21,7 +21,7 @@ from ..twin.words import clean, words_of
 from . import prompts
 from .answer import Answer, Status
 from .conversation import Budget, Conversation, Run, elapsed_ms
-from .fitting import fit
+from .fitting import Fitter
 from .grammar import Grammar, build_grammar
 from .models.base import Context, LanguageModel
 from .prompts import Mode
@@ -226,8 +226,7 @@ class Reasoner:
     ) -> Context | None:
         """A context that holds the prompt; None when nothing makes it fit."""
         tail = [*turns, prompts.question(query, run.mode)]
-        start = fit(self.model, window, tools, self.vocabulary, tail, self.reserve(), warm.level)
-        warm.level = start.level
+        start = warm.fitter(self.model).fit(window, tools, self.vocabulary, tail, self.reserve())
         run.note(start.message)
         if not start.fits:
             run.end(
@@ -290,11 +289,17 @@ class Reasoner:
 
 
 class Warm:
-    """A context kept between questions, and how much of the twin it was shown."""
+    """A context kept between questions, and the text of the twin that it was shown."""
 
     def __init__(self) -> None:
         self._context: Context | None = None
-        self.level = 0
+        self._fitter: Fitter | None = None
+
+    def fitter(self, model: LanguageModel) -> Fitter:
+        """What makes the prompts of these questions fit."""
+        if self._fitter is None or self._fitter.model is not model:
+            self._fitter = Fitter(model)
+        return self._fitter
 
     def context(self, model: LanguageModel) -> Context:
         """The kept context, opened when there is none."""

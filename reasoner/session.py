@@ -18,7 +18,6 @@ from ..twin.schema import FrameTwin
 from ..twin.tools.registry import ToolRegistry
 from ..twin.window import TwinWindow
 from .answer import Answer
-from .fitting import fit
 from .followups import is_follow_up
 from .models.base import Read
 from .prompts import Mode
@@ -100,16 +99,9 @@ class Session:
         reasoner = self.reasoner
         tools = reasoner.tools_for(self.registry)
         room = reasoner.reserve() + _QUESTION_TOKENS
-        start = fit(
-            reasoner.model,
-            self.window,
-            tools,
-            reasoner.vocabulary,
-            (),
-            room,
-            self._warm.level,
+        start = self._warm.fitter(reasoner.model).fit(
+            self.window, tools, reasoner.vocabulary, (), room
         )
-        self._warm.level = start.level
         return self._warm.context(reasoner.model).read((start.prefix,))
 
     def ask(

@@ -8,7 +8,7 @@ import pytest
 
 from edgetwin.reasoner import prompts
 from edgetwin.reasoner.bundle import EMBEDDED
-from edgetwin.reasoner.fitting import LEVELS, fit
+from edgetwin.reasoner.fitting import LEVELS, Fitter
 from edgetwin.reasoner.models.ort_genai import OrtGenAiModel
 from edgetwin.reasoner.models.scripted import ScriptedModel
 from edgetwin.reasoner.rollout import Budget, Reasoner
@@ -167,14 +167,14 @@ def test_moments_leave_before_objects() -> None:
     window = TwinWindow(frames)
     full = len(prompts.prefix(window, DEFAULT_REGISTRY))
     model = ScriptedModel([], max_tokens=full - 40)
-    start = fit(model, window, DEFAULT_REGISTRY, (), (), 0)
+    start = Fitter(model).fit(window, DEFAULT_REGISTRY, (), (), 0)
     assert start.level in range(1, 4)
     assert "\nearlier " in start.prefix
     assert " more\n" not in start.prefix
     assert start.message.startswith(
         "the twin is longer than the model can read: it read the newest"
     )
-    whole = fit(ScriptedModel([]), window, DEFAULT_REGISTRY, (), (), 0)
+    whole = Fitter(ScriptedModel([])).fit(window, DEFAULT_REGISTRY, (), (), 0)
     assert (whole.level, whole.message, len(whole.prefix)) == (0, "", full)
 
 
@@ -201,6 +201,21 @@ def test_a_session_keeps_its_level_until_there_is_room_again() -> None:
     model.max_tokens = full * 10
     session.ask("the mug")
     assert len(model.reads[-1][0]) == full
+
+
+def test_the_text_of_a_twin_is_written_once_until_the_twin_changes() -> None:
+    window = TwinWindow(frame(k) for k in range(3))
+    fitter = Fitter(ScriptedModel([]))
+    first = fitter.fit(window, DEFAULT_REGISTRY, (), (), 0).prefix
+    assert fitter.fit(window, DEFAULT_REGISTRY, (), ("question: a\n",), 9).prefix is first
+    window.append(frame(3))
+    second = fitter.fit(window, DEFAULT_REGISTRY, (), (), 0).prefix
+    assert second == prompts.prefix(window, DEFAULT_REGISTRY)
+    assert second != first
+    window.amend({3: [make_object(9, "lamp", "red", 99, 99)]}, ["lamp"])
+    third = fitter.fit(window, DEFAULT_REGISTRY, (), (), 0).prefix
+    assert third == prompts.prefix(window, DEFAULT_REGISTRY)
+    assert "9 red lamp" in third
 
 
 # -- the real model and a stream ---------------------------------------------------------------
