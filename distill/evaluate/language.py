@@ -89,6 +89,8 @@ def questions(count: int, cache: Path, seed: int = 0) -> list[Pair]:
         made = (maker.make(*cell, unseen=rng.random() < 0.5) for cell in order * 2)
         found = islice((question for question in made if question is not None), per_world)
         pairs += [(question, window) for question in found]
+        if len(pairs) >= count:
+            break
     return pairs[:count]
 
 

@@ -105,10 +105,10 @@ def evaluate_speed(
     figures: dict[str, Any] = {"threads": threads, "objects": objects, "rounds": rounds}
     for size in sizes:
         source = write_random(size, work / f"qwen3-{size}", **(changes or {}))
-        jobs = track(list(variants), description=size, console=Console(stderr=True))
-        rows = [_row(source, v, prompt, (threads, tokens, rounds)) for v in jobs]
-        figures[size] = rows
-        _note(figures, work)
+        rows = figures[size] = []
+        for variant in track(list(variants), description=size, console=Console(stderr=True)):
+            rows.append(_row(source, variant, prompt, (threads, tokens, rounds)))
+            _note(figures, work)
         tables.append(_table(size, rows, objects, threads))
     return tables, figures
 
