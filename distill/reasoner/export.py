@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ...reasoner.bundle import write_manifest
+from ...reasoner.bundle import load_bundle, write_manifest
 from ...reasoner.prompts import MODES
 from ...reasoner.protocol import EOS
 from ...reasoner.words import content_words
@@ -75,7 +75,7 @@ def export(
     from safetensors.torch import load_file, save_file
 
     if data_dir is not None:
-        known = learnt_of(data_dir)
+        known = learnt_of(data_dir).joined(_inherited(work_dir))
         words, plan_words = {*words, *known.words}, {*plan_words, *known.plan_words}
         tools = {*(tools or ()), *known.tools}
     build_genai(work_dir / "model", weights_dir, precision)
@@ -124,6 +124,24 @@ class Learnt(NamedTuple):
     words: set[str]
     plan_words: set[str]
     tools: set[str]
+
+    def joined(self, other: Learnt) -> Learnt:
+        """Both together."""
+        return Learnt(
+            self.words | other.words,
+            self.plan_words | other.plan_words,
+            self.tools | other.tools,
+        )
+
+
+def _inherited(work_dir: Path) -> Learnt:
+    """What the weights that a run went on from had learnt, by their manifest."""
+    place = work_dir / "last" / "place.json"
+    start = json.loads(place.read_text())["settings"].get("start") if place.exists() else ""
+    if not start or not (Path(start) / "manifest.json").exists():
+        return Learnt(set(), set(), set())
+    bundle = load_bundle(start, verify=False)
+    return Learnt(set(bundle.known_words or ()), set(bundle.plan_words), set(bundle.tools or ()))
 
 
 def learnt_of(data_dir: Path, rare: float = 1e-4) -> Learnt:

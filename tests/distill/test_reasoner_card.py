@@ -11,10 +11,11 @@ from edgetwin.distill.evaluate.reasoner import Judged
 from edgetwin.distill.reasoner import records
 from edgetwin.distill.reasoner.card import Training, language_rows, write_card
 from edgetwin.distill.reasoner.check import comparison
-from edgetwin.distill.reasoner.export import learnt_of
+from edgetwin.distill.reasoner.export import Learnt, _inherited, learnt_of
 from edgetwin.distill.sim.questions import wider
 from edgetwin.distill.sim.questions.families import slots
 from edgetwin.distill.sim.questions.generate import questions
+from edgetwin.reasoner.bundle import EMBEDDED
 
 from .questions_window import small_window
 
@@ -68,6 +69,22 @@ def test_words_of_idle_motives_are_not_known(tmp_path: Path) -> None:
     assert {"find", "mug"} <= learnt.words
     assert not learnt.words & {"architect", "invoice"}
     assert (learnt.plan_words, learnt.tools) == ({"mug"}, {"find"})
+
+
+def test_a_run_that_goes_on_keeps_what_the_weights_knew(tmp_path: Path) -> None:
+    last = tmp_path / "last"
+    last.mkdir()
+    place = {"settings": {"start": str(EMBEDDED)}}
+    (last / "place.json").write_text(json.dumps(place))
+    known = _inherited(tmp_path)
+    assert {"mug", "thirsty"} <= known.words
+    assert "teapot" in known.plan_words
+    both = known.joined(Learnt({"zebra"}, {"stapler"}, {"zoom"}))
+    assert {"mug", "zebra"} <= both.words
+    assert {"teapot", "stapler"} <= both.plan_words
+    assert "zoom" in both.tools
+    (last / "place.json").write_text(json.dumps({"settings": {}}))
+    assert _inherited(tmp_path) == Learnt(set(), set(), set()) == _inherited(tmp_path / "none")
 
 
 def test_two_folders_are_compared_by_group() -> None:
