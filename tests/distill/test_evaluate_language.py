@@ -44,13 +44,15 @@ def test_agreement_is_counted_pair_by_pair() -> None:
         "c": [Given("q", (9,), 1.0), Given("y", (2,), 1.0), Given("z", None, 1.0)],
     }
     table = agreement_table(given, "t")
-    assert table.rows == (
+    expected: Any = (
         ("a / b", pytest.approx(2 / 3), pytest.approx(2 / 3), 3),
         ("a / c", pytest.approx(2 / 3), pytest.approx(2 / 3), 3),
         ("b / c", pytest.approx(1 / 3), pytest.approx(1 / 3), 3),
     )
+    assert table.rows == expected
     costs = choice_table([("int4", 3.4, given)], [(1,), (2,), (3,)])
-    assert costs.rows[0] == ("int4", "a", 3.4, pytest.approx(2 / 3), 7.0)
+    first: Any = ("int4", "a", 3.4, pytest.approx(2 / 3), 7.0)
+    assert costs.rows[0] == first
     assert costs.rows[1][3] == 1.0
 
 

@@ -219,6 +219,26 @@ def test_floats_of_a_quantised_graph(tmp_path: Path, tied: bool, bits: int, zero
         np.testing.assert_allclose(found[name], values, rtol=1e-6, err_msg=name)
 
 
+@pytest.mark.parametrize(("bits", "half"), [(4, True), (8, False)])
+def test_settled_weights_are_the_same_to_the_last_bit(
+    folder: Path, tmp_path: Path, bits: int, half: bool
+) -> None:
+    from safetensors.torch import load_file
+
+    truth = quantised_graph(tmp_path / "model.onnx", True, bits, False)
+    (tmp_path / "config.json").write_text(json.dumps({**CONFIG, "tie_word_embeddings": True}))
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        (tmp_path / name).write_bytes((folder / name).read_bytes())
+    assert quantised.settle(tmp_path, level=1) is half
+    computed = quantised.dequantised(tmp_path / "model.onnx", CONFIG)
+    stored = load_file(tmp_path / "model.safetensors")
+    assert stored.keys() == computed.keys() == truth.keys()
+    for name, values in stored.items():
+        assert values.dtype == (torch.float16 if half else torch.float32)
+        np.testing.assert_array_equal(values.float().numpy(), computed[name], err_msg=name)
+        np.testing.assert_allclose(computed[name], truth[name], rtol=4e-3, err_msg=name)
+
+
 def test_a_graph_that_lacks_tensors_is_refused(tmp_path: Path) -> None:
     quantised_graph(tmp_path / "model.onnx", True, 4, False)
     with pytest.raises(ModelError, match="expected 24 tensors"):
