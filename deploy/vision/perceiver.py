@@ -75,7 +75,8 @@ def keyframes_of(frames: int | None, count: int) -> frozenset[int]:
         raise InputError(f"expected at least one keyframe, got {count}")
     if frames is None or frames < 1:
         return frozenset({0})
-    return frozenset(round(k * frames / count) for k in range(min(count, frames)))
+    count = min(count, frames)
+    return frozenset(k * frames // count for k in range(count))
 
 
 class VisionPerceiver:

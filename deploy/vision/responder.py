@@ -7,8 +7,8 @@ tokens, and in ``transcript`` and ``results`` what was asked, said and done.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, Literal, get_args
 
 from ...perception.bundle import Bundle, load_bundle
@@ -20,7 +20,7 @@ from ...reasoner.prompts import Mode, clean_question
 from ...twin.errors import InputError, ToolError
 from ...twin.frame import Frame
 from ...twin.window import TwinWindow
-from ..models import Models, bundle_identities
+from ..models import Models, _folders, bundle_identities
 from ..refine import Proposal as RefineProposal
 from .base import Proposer, VisionModel
 from .perceiver import Asked, VisionPerceiver, keyframes_of
@@ -58,7 +58,7 @@ def load_proposer(
 
 
 def vision_models(
-    models: str | Bundle,
+    models: str | Path | Bundle,
     questions: Sequence[str],
     *,
     reasoner: Policy,
@@ -86,7 +86,7 @@ def vision_models(
         InputError: for another reasoner or family, or no keyframe.
         ModelError: if the set cannot be had.
     """
-    bundle = load_bundle(models) if isinstance(models, str) else models
+    bundle = models if isinstance(models, Bundle) else load_bundle(_folders(models)[0])
     segmenter = Segmenter(bundle)
     proposer = load_proposer(reasoner, model, bundle, mode=mode, family=family, segmenter=segmenter)
     chosen = keyframes_of(frames, keyframes) if at is None else frozenset(at)
@@ -100,14 +100,16 @@ def vision_models(
     identities["reasoner"] = {"id": f"{reasoner}/{model.name}", "sha256": model.sha256}
 
     def warnings() -> list[str]:
-        late = max(chosen, default=0) and min(chosen)
-        told = [f"frames before {late} show nothing: objects are followed forwards"] if late else []
+        late = min(chosen)
+        told = []
+        if late:
+            told.append(f"frames before {late} show nothing: objects are followed forwards")
         if perceiver.left_out:
             told.append(f"{perceiver.left_out} further objects were left out")
         return told
 
     return Models(
-        str(models if isinstance(models, str) else bundle.name),
+        bundle.name if isinstance(models, Bundle) else str(models),
         perceiver,
         identities,
         warnings,
@@ -147,7 +149,9 @@ class VisionResponder:
             rationale=_told(asked, "rationale"),
             description=_told(asked, "description"),
             plan=[{"tool": self._policy, "frame": index} for index, _ in asked.proposals],
-            results=[_trace(p.trace) for _, p in asked.proposals],
+            results=[
+                {k: v for k, v in p.trace.items() if k != "replies"} for _, p in asked.proposals
+            ],
             repairs=sum(max(0, len(p.trace.get("replies", ())) - 1) for _, p in asked.proposals),
             tokens=_sums([p.tokens for _, p in asked.proposals], int),
             ms=_sums([p.ms for _, p in asked.proposals], float),
@@ -188,25 +192,21 @@ def refine_hook(proposer: Proposer) -> Callable[[str, Frame], list[RefineProposa
 def _status(
     asked: Asked, ids: list[int], window: TwinWindow
 ) -> tuple[Literal["ok", "none", "stale", "error"], str]:
-    said = [p.message for _, p in asked.proposals if p.message]
     if ids:
-        visible = any(window.visible_at_end(i) for i in ids)
-        stale = "none of these objects is visible in the newest frame"
-        return ("ok" if visible else "stale"), "; ".join([asked.error] if asked.error else [] if visible else [stale])  # fmt: skip
+        if any(window.visible_at_end(i) for i in ids):
+            return "ok", asked.error
+        return "stale", "none of these objects is visible in the newest frame"
     if asked.error:
         return "error", asked.error
-    if any(p.status == "none" for _, p in asked.proposals):
-        return "none", next(p.message for _, p in asked.proposals if p.status == "none")
-    return "error", said[0] if said else "the video has no frame at which the model is asked"
+    said = {p.status: p.message for _, p in reversed(asked.proposals)}
+    if "none" in said:
+        return "none", said["none"]
+    return "error", said.get("error", "the video has no frame at which the model is asked")
 
 
 def _told(asked: Asked, name: str) -> str:
     """The first keyframe's rationale or description that is not empty."""
     return next((text for _, p in asked.proposals if (text := getattr(p, name))), "")
-
-
-def _trace(trace: dict[str, Any]) -> dict[str, Any]:
-    return json.loads(json.dumps({k: v for k, v in trace.items() if k != "replies"}, default=str))  # type: ignore[no-any-return]
 
 
 def _sums(rows: list[dict[str, Any]], kind: type[Any]) -> dict[str, Any]:

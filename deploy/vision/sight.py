@@ -28,6 +28,7 @@ __all__ = ["Box", "Found", "Point", "Sight"]
 Image = NDArray[np.uint8]
 Box = tuple[float, float, float, float]
 Point = tuple[float, float]
+_CONTEXT = 3.0  # sides of a window, in sides of what it is around
 _LEAST_FIT = 0.02  # score x IoU with the region below which a detection is something else
 _OTHER_COLOR = 0.5  # what a detection of another colour than the described one counts
 
@@ -104,7 +105,7 @@ class Sight:
         and with their margin. A detection counts by its score times the IoU of its box with the
         region, if its middle lies in the padded region.
         """
-        left, top, crop = _window(image_hw3, padded, int(self.detector.config.image_size))
+        left, top, crop = _window(image_hw3, region, int(self.detector.config.image_size))
         asks = [("words", list(nouns))] if nouns else []
         asks += [("any word", list(self.detector.nouns))] if self.detector.nouns else []
         for how, words in asks:
@@ -156,10 +157,13 @@ class Sight:
 
 
 def _window(image_hw3: Image, around: Box, least: int) -> tuple[int, int, Image]:
-    """Left, top and pixels of a square window around a box, at least ``least`` pixels wide."""
+    """Left, top and pixels of a square window around a box, at least ``least`` pixels wide.
+
+    The box takes a third of it at most: networks are trained on things in their surroundings.
+    """
     height, width = image_hw3.shape[:2]
     x0, y0, x1, y1 = around
-    side = round(max(least, 1.2 * (x1 - x0), 1.2 * (y1 - y0)))
+    side = round(max(least, _CONTEXT * (x1 - x0), _CONTEXT * (y1 - y0)))
     wide, tall = min(side, width), min(side, height)
     left = round(min(max((x0 + x1 - wide) / 2, 0), width - wide))
     top = round(min(max((y0 + y1 - tall) / 2, 0), height - tall))

@@ -77,7 +77,8 @@ def test_regions_are_read() -> None:
     paper = {"object": "drum", "ids_h": [5, 7, 6], "ids_v": ["4", 6]}
     assert read_regions(paper, (9, 9)) == [Region("drum", "", (5, 7), (4, 6))]
     assert read_regions(entry(horizontal=[0, 2, 12]), (9, 9))[0].rows == (2, 2)
-    for absent in ([], {"objects": []}, entry(horizontal=[], vertical=[])):
+    absents: list[object] = [[], {"objects": []}, entry(horizontal=[], vertical=[])]
+    for absent in absents:
         assert read_regions(absent, (9, 9)) == []
     assert len(read_regions([entry()] * 500, (9, 9))) == 16
 

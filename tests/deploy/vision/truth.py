@@ -9,6 +9,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import av
 import cv2
 import numpy as np
 import pytest
@@ -28,6 +29,19 @@ Image = NDArray[np.uint8]
 @cache
 def frames() -> tuple[Image, ...]:
     return tuple(frame.image_hw3 for frame in open_source(CLIP))
+
+
+def short_clip(folder: Path) -> Path:
+    """Every fourth frame of the clip as a video: frame k has the truth ``truths()[k]``."""
+    path = folder / "short.mp4"
+    with av.open(str(path), "w") as container:
+        stream: Any = container.add_stream("libx264", rate=round(open_source(CLIP).fps / 4))
+        stream.width, stream.height, stream.pix_fmt = 256, 256, "yuv420p"
+        stream.options = {"crf": "12", "bf": "0"}
+        for image in frames()[::4]:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+        container.mux(stream.encode())
+    return path
 
 
 @cache
@@ -69,12 +83,14 @@ def pictures_of(asked: Asked) -> list[Image]:
     """The pictures of a request's first message, decoded, RGB."""
     parts = asked.body["messages"][0]["content"]
     urls = [part["image_url"]["url"] for part in parts if part["type"] == "image_url"]
-    found = []
+    found: list[Image] = []
     for url in urls:
         kind, _, data = url.partition(";base64,")
         assert kind == "data:image/png"
         raw = np.frombuffer(base64.b64decode(data, validate=True), np.uint8)
-        found.append(cv2.imdecode(raw, cv2.IMREAD_COLOR)[:, :, ::-1])
+        bgr = cv2.imdecode(raw, cv2.IMREAD_COLOR)
+        assert bgr is not None
+        found.append(np.asarray(bgr[:, :, ::-1], np.uint8))
     return found
 
 
