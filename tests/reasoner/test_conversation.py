@@ -220,7 +220,7 @@ def test_tools_that_raise_or_are_slow_end_as_status(window: TwinWindow) -> None:
     answer = Reasoner(model, tools, tolerant=False).answer("mugs", window)
     assert (answer.status, answer.results) == ("error", [[1, 2]])
     assert "RuntimeError: 'the engine is gone'" in answer.message
-    budget = Budget(2000, seconds=0.05)
+    budget = Budget(2000, seconds=0.8)
     answer = Reasoner(ScriptedModel([plan % "slow"]), tools, budget=budget).answer("mugs", window)
     assert (answer.status, answer.ended_by, answer.ids) == ("partial", "seconds", [])
     assert answer.results == [[1, 2], []]
