@@ -107,7 +107,8 @@ sentence, detailed, description) and a plan of tool calls, and answers with obje
 or times. Where only some words were looked for, its plans call `detect` for the others.
 
 - `model.onnx`, `genai_config.json`, `tokenizer.json`: ONNX Runtime GenAI, {precision}.
-- `model.safetensors`, `config.json`: float16 weights for transformers, to fine-tune from.
+- `model.safetensors`, `config.json`: the same weights for transformers and llama.cpp, to the
+  last bit where the graph is int4; to fine-tune from.
 - `manifest.json`: sha256 of every file; the words of its training questions.
 
 Made for: English questions about the categories and colours of the simulated catalogue. It

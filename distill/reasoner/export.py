@@ -21,6 +21,7 @@ from ...twin.errors import ModelError
 from ..sim.questions.wider import idle_words
 from .card import Training, write_card
 from .produce import LAYOUT, TURNS
+from .quantised import settle
 from .records import chunks, read
 
 __all__ = ["Learnt", "build_genai", "export", "learnt_of", "model_from_state"]
@@ -70,7 +71,8 @@ def export(
     ``words`` are those of the training questions (what the model knows), ``plan_words`` the
     nouns that its plans use, ``tools`` theirs (None: any); what ``data_dir`` holds is added to
     all three. The form of the twin's text, the modes and the number of earlier questions are
-    those that :mod:`.produce` makes.
+    those that :mod:`.produce` makes. ``model.safetensors`` holds what an int4 graph computes with,
+    to the last bit (:func:`~.quantised.settle`), so that every backend says the same.
     """
     from safetensors.torch import load_file, save_file
 
@@ -80,8 +82,11 @@ def export(
         tools = {*(tools or ()), *known.tools}
     build_genai(work_dir / "model", weights_dir, precision)
     tensors = load_file(work_dir / "model" / "model.safetensors")
-    save_file({k: v.half() for k, v in tensors.items()}, weights_dir / "model.safetensors")
     shutil.copy(work_dir / "model" / "config.json", weights_dir / "config.json")
+    if precision == "int4":
+        settle(weights_dir)
+    else:
+        save_file({k: v.half() for k, v in tensors.items()}, weights_dir / "model.safetensors")
     files = write_manifest(
         weights_dir,
         "edgetwin-embedded-reasoner",

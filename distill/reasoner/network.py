@@ -81,6 +81,7 @@ def take_over(model: Any, tokenizer: Tokenizer, start: Path) -> None:
             f"expected model.safetensors and tokenizer.json in {start}, got: {error}"
         ) from error
     name = "model.embed_tokens.weight"
+    tensors.pop("lm_head.weight", None)  # tied to the embeddings here
     rows, known = tensors.get(name), old.get_vocab_size()
     if rows is None or any(tokenizer.id_to_token(i) != old.id_to_token(i) for i in range(known)):
         raise ModelError(
