@@ -36,6 +36,7 @@ _STOPS = ("</plan>", "</answer>")
 _MAX_PIECES = 4  # of one turn: a model that thinks may name our tags while it does
 _MAX_TOLD = 240  # characters of an error that a model is told
 _MAX_SAID = 4  # messages of tools that an answer repeats
+_MAX_NOTE = 400  # characters of each
 _ROOM = 4  # tokens that must be left after results, or there is no answer to write
 _ENDS = (
     ("rationale", "</think>"),
@@ -89,6 +90,7 @@ class Run:
 
     def note(self, message: str) -> None:
         """Add a message for who asked, each once."""
+        message = message[:_MAX_NOTE]
         if message and message not in self.notes:
             self.notes.append(message)
 

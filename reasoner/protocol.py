@@ -26,7 +26,6 @@ from typing import Any, Literal, get_args
 
 from ..twin.errors import ProtocolError
 from ..twin.tools.base import MAX_STEPS, parse_reference, show
-from ..twin.tools.registry import StepResult
 from . import mending
 
 __all__ = [
@@ -45,7 +44,6 @@ __all__ = [
     "parse_turn",
     "render_answer",
     "render_plan",
-    "resolve",
     "tagged",
 ]
 
@@ -369,36 +367,6 @@ def _first_turn(text: str, repairs: list[str]) -> str:
     if end is not None and text[end.end() :].strip():
         repairs.append(f"dropped text after {end[0]}")
     return text[: end.end()] if end is not None else text
-
-
-def resolve(answer: AnswerBody, results: Sequence[StepResult], known: Sequence[int]) -> list[int]:
-    """The ids an answer stands for, in order.
-
-    Args:
-        answer: the parsed answer.
-        results: results of the last round's steps.
-        known: every id the twin holds.
-
-    Raises:
-        ProtocolError: for a reference to a step without ids and for ids the twin lacks.
-    """
-    if answer.reference is not None:
-        if answer.reference > len(results):
-            raise ProtocolError(
-                f"expected a step of 1 to {len(results)}, got ${answer.reference}; "
-                "the answer refers to a step that was not run"
-            )
-        step = results[answer.reference - 1]
-        if step.kind != "ids" or not isinstance(step.value, list):
-            raise ProtocolError(
-                f"expected a step that gives ids, got ${answer.reference} ({step.tool}), "
-                f"which gives {step.kind}"
-            )
-        return [int(i) for i in step.value if isinstance(i, (int, float))]
-    unknown = [i for i in answer.ids if i not in known]
-    if unknown:
-        raise ProtocolError(f"expected ids of the twin {show(list(known))}, got {unknown[0]}")
-    return list(answer.ids)
 
 
 def _between(text: str, found: list[Block], repairs: list[str] | None) -> None:
