@@ -16,6 +16,7 @@ repetition.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -34,6 +35,7 @@ MAX_DESCRIPTION = 200  # characters, as a sentence's
 MAX_LIST = 12  # ids, words or numbers written out; longer lists of ids are references
 _MAX_CHOICES = 1024  # words and values: no twin holds more objects, no question more words
 _MAX_WORD = 200  # characters; labels are cut at 64 when they are cleaned
+_PLAIN = re.compile(r"[A-Za-z0-9 _.,'-]+")  # words that need no escape, nearly all
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,8 +164,8 @@ def build_grammar(
     return Grammar(
         calls=calls,
         ids=known,
-        words=_literals(words) or ("object",),
-        values=_literals(values) or ("object",),
+        words=(_literals(words) or ("object",)) if calls else (),
+        values=(_literals(values) or ("object",)) if calls else (),
         mode=mode,
         last_step=last,
         plan=bool(calls),
@@ -210,7 +212,10 @@ def _literals(texts: Iterable[str]) -> tuple[str, ...]:
     What does not print is escaped, and so are angle brackets: no word can be taken for a tag.
     """
     clean = sorted({text.encode("utf-8", "ignore").decode()[:_MAX_WORD] for text in texts} - {""})
-    return tuple("".join(map(_escaped, text)) for text in clean[:_MAX_CHOICES])
+    return tuple(
+        text if _PLAIN.fullmatch(text) else "".join(map(_escaped, text))
+        for text in clean[:_MAX_CHOICES]
+    )
 
 
 def _escaped(character: str) -> str:

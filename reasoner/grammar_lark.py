@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -37,8 +37,8 @@ _NUMBERS = {
 class _Form:
     """One way to write an argument: text before, the free place, text after.
 
-    ``choices`` are the texts of the free place when they are few and known; ``condition`` has to
-    hold for the form to be offered.
+    ``choices`` are the texts of the free place when they are few and known; ``condition`` is
+    llguidance's, of when the form is offered.
     """
 
     before: str
@@ -91,77 +91,92 @@ def quote(text: str) -> str:
 
 def lark(grammar: Grammar, added: Mapping[str, int]) -> str:
     """The grammar's text, the same for the same arguments."""
-    return "\n".join(_Writer(grammar, _cutter(tuple(added.items()))).lines()) + "\n"
+    return "\n".join(_lines(grammar, tuple(added.items()))) + "\n"
+
+
+_Added = tuple[tuple[str, int], ...]
 
 
 @lru_cache(maxsize=4)  # a process has one or two tokenizers
-def _cutter(added: tuple[tuple[str, int], ...]) -> Cutter:
+def _cutter(added: _Added) -> Cutter:
     return Cutter(dict(added))
 
 
-class _Writer:
-    def __init__(self, grammar: Grammar, cutter: Cutter) -> None:
-        self._grammar, self._cut = grammar, cutter.render
-        self._cutter = cutter
+@lru_cache(maxsize=8)  # a set of tools, in a plan's first and in a later round
+def _calls(
+    calls: tuple[Call, ...], values: tuple[str, ...], has_ids: bool, last_step: int, added: _Added
+) -> tuple[str, ...]:
+    """The rules of calls, which stay the same while the twin's objects come and go."""
+    return tuple(_Calls(values, has_ids, last_step, _cutter(added)).lines(calls))
+
+
+def _lines(g: Grammar, added: _Added) -> Iterator[str]:
+    """The grammar, line by line."""
+    cut = _cutter(added).render
+    yield f"start: {' | '.join(_branches(g, cut))}"
+    yield f"REASON: /[^<>\\n]{{0,{LENGTHS[g.mode]}}}/"
+    yield f"DESCRIPTION: /[^<>\\n]{{1,{MAX_DESCRIPTION}}}/"
+    if g.ids:
+        yield f"id: {_choice(map(str, g.ids))}"
+        yield f'list: id ("," id){{0,{MAX_LIST - 1}}}'
+    if g.answer:
+        yield f"body: {' | '.join(_bodies(g))}"
+    if g.plan:
+        yield f"WORD: {_choice(g.words)}"
+        yield f"VALUE: {_choice(g.values)}"
+        yield from _calls(g.calls, g.values, bool(g.ids), g.last_step, added)
+
+
+def _branches(g: Grammar, cut: Callable[[str], str]) -> Iterator[str]:
+    reason = f"{cut('<reason>')} REASON {cut('</reason>')}"
+    if g.mode == "description":
+        reason += f" {cut('<describe>')} DESCRIPTION {cut('</describe>')}"
+    begin = sum(1 << (k - 1) for k in g.earlier) | (g.first_step - 1) << 8
+    plan = f"{cut('<plan>[')} step::{begin:#x}"
+    answer = f"{cut('<answer>')} body {cut('</answer>')}"
+    for follows, wanted in ((plan, g.plan), (answer, g.answer)):
+        if wanted and g.rationale != "never":
+            yield f"{reason} {follows}"
+        if wanted and g.rationale != "always":
+            yield follows
+
+
+def _bodies(g: Grammar) -> Iterator[str]:
+    yield '"none"'
+    if g.references:
+        yield f'"$" ({_choice(map(str, g.references))})'
+    if g.ids:
+        yield '"[" list "]"'
+
+
+class _Calls:
+    """Writes the rules of a plan's steps."""
+
+    def __init__(
+        self, values: tuple[str, ...], has_ids: bool, last_step: int, cutter: Cutter
+    ) -> None:
+        self._values, self._has_ids, self._last = values, has_ids, last_step
+        self._cutter, self._cut = cutter, cutter.render
         self._rules: dict[str, list[str]] = {}
         self._names: dict[tuple[tuple[Argument, ...], bool, str], str] = {}
         self._ends: dict[tuple[str, bool], str] = {}
 
-    def lines(self) -> Iterator[str]:
-        """The grammar, line by line."""
-        g = self._grammar
-        yield f"start: {' | '.join(self._branches())}"
-        yield f"REASON: /[^<>\\n]{{0,{LENGTHS[g.mode]}}}/"
-        yield f"DESCRIPTION: /[^<>\\n]{{1,{MAX_DESCRIPTION}}}/"
-        if g.ids:
-            yield f"id: {_choice(map(str, g.ids))}"
-            yield f'list: id ("," id){{0,{MAX_LIST - 1}}}'
-        if g.answer:
-            yield f"body: {' | '.join(self._bodies())}"
-        if not g.plan:
-            return
-        yield f"WORD: {_choice(g.words)}"
-        yield f"VALUE: {_choice(g.values)}"
+    def lines(self, calls: tuple[Call, ...]) -> Iterator[str]:
+        """The rules, with those of numbers, lists and references."""
         for name, pattern in _NUMBERS.items():
             yield f"{name.upper()}: {pattern}"
         yield f"words: WORD ({self._cut(_JOIN)} WORD){{0,{MAX_LIST - 1}}}"
         yield f'numbers: NUMBER ("," NUMBER){{0,{MAX_LIST - 1}}}'
-        named = (f'"{k + 1}" %if bit_set({k})' for k in range(g.last_step))
+        named = (f'"{k + 1}" %if bit_set({k})' for k in range(self._last))
         yield f"ref::_: {' | '.join(named)}"
-        steps = [self._step(call) for call in g.calls]
-        yield f"step::_: {' | '.join(steps)}"
+        yield f"step::_: {' | '.join([self._step(call) for call in calls])}"
         for rule, options in self._rules.items():
             yield f"{rule}::_: {' | '.join(options)}"
-
-    def _branches(self) -> Iterator[str]:
-        g = self._grammar
-        reason = f"{self._cut('<reason>')} REASON {self._cut('</reason>')}"
-        if g.mode == "description":
-            reason += f" {self._cut('<describe>')} DESCRIPTION {self._cut('</describe>')}"
-        plan = f"{self._cut('<plan>[')} step::{self._begin():#x}"
-        answer = f"{self._cut('<answer>')} body {self._cut('</answer>')}"
-        for follows, wanted in ((plan, g.plan), (answer, g.answer)):
-            if wanted and g.rationale != "never":
-                yield f"{reason} {follows}"
-            if wanted and g.rationale != "always":
-                yield follows
-
-    def _begin(self) -> int:
-        """The number that the first step starts with."""
-        bits = sum(1 << (k - 1) for k in self._grammar.earlier)
-        return bits | (self._grammar.first_step - 1) << 8
-
-    def _bodies(self) -> Iterator[str]:
-        yield '"none"'
-        if self._grammar.references:
-            yield f'"$" ({_choice(map(str, self._grammar.references))})'
-        if self._grammar.ids:
-            yield '"[" list "]"'
 
     def _step(self, call: Call) -> str:
         """A call from its head on; a head that is no token is cut with what follows it."""
         head = f'{{"tool":{quote_json(call.tool)}'
-        condition = f" %if {_SOME_IDS}" if call.needs_ids and not self._grammar.ids else ""
+        condition = f" %if {_SOME_IDS}" if call.needs_ids and not self._has_ids else ""
         if self._cutter.whole(head):
             rest = self._rest(call.arguments, call.gives_ids, "")
             return f"{self._cut(head)} {rest}::_{condition}"
@@ -187,10 +202,9 @@ class _Writer:
         self, left: tuple[Argument, ...], gives_ids: bool, pending: str, form: _Form
     ) -> Iterator[str]:
         """One argument in one form, and what is left after it."""
-        condition = f" %if {form.condition}" if form.condition else ""
         before = pending + form.before
         rest = self._rest(left, gives_ids, form.after)
-        yield f"{self._cut(before)} {form.place} {rest}::_{condition}"
+        yield f"{self._cut(before)} {form.place} {rest}::_{form.condition}"
         for tail in self._cutter.longer(before):
             for choice in form.choices:
                 if tail.startswith(choice + form.after):
@@ -201,16 +215,16 @@ class _Writer:
         for place, argument in enumerate(left, 1):
             for form in self._forms(argument):
                 rest = self._rest(left[place:], gives_ids, form.after)
-                yield f"{self._cut(text + form.before)} {form.place} {rest}::_"
+                yield f"{self._cut(text + form.before)} {form.place} {rest}::_{form.condition}"
             if argument.required:
                 return
 
     def _forms(self, argument: Argument) -> Iterator[_Form]:
-        g, head = self._grammar, f",{quote_json(argument.name)}:"
+        head = f",{quote_json(argument.name)}:"
         match argument.kind:
             case "ids":
-                yield _Form(f'{head}"$', "ref::_", '"', condition=_SOME_IDS)
-                if g.ids:
+                yield _Form(f'{head}"$', "ref::_", '"', condition=f" %if {_SOME_IDS}")
+                if self._has_ids:
                     yield _Form(f"{head}[", "list", "]")
             case "words":
                 yield _Form(f'{head}["', "words", '"]')
@@ -221,7 +235,7 @@ class _Writer:
             case "text":
                 choices = tuple(quote_json(c)[1:-1] for c in argument.choices)
                 place = f"({_choice(choices)})" if choices else "VALUE"
-                yield _Form(f'{head}"', place, '"', choices or g.values)
+                yield _Form(f'{head}"', place, '"', choices or self._values)
             case "whole" if argument.minimum is not None and argument.minimum >= 0:
                 yield _Form(head, "POSITIVE", "")
             case kind:
@@ -233,7 +247,7 @@ class _Writer:
         if key in self._ends:
             return self._ends[key]
         rule = self._ends[key] = f"end{len(self._ends)}"
-        last = self._grammar.last_step
+        last = self._last
         if gives_ids:
             plain = self._end(pending, False)
             self._rules[rule] = [f"{plain}::set_bit({k}) %if eq({_COUNT},{k})" for k in range(last)]

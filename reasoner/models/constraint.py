@@ -66,6 +66,7 @@ class Constraint:
         self.compiled = 0  # grammars compiled so far
         self._tokenizer = tokenizer
         self._compiled: OrderedDict[Grammar, Any] = OrderedDict()
+        self._prose: dict[int, bool] = {}  # by token; at most the vocabulary
 
     def matcher(self, grammar: Grammar) -> Matcher:
         """A matcher at the grammar's beginning.
@@ -73,13 +74,25 @@ class Constraint:
         Raises:
             ModelError: if llguidance refuses the grammar.
         """
-        if grammar in self._compiled:
-            self._compiled.move_to_end(grammar)
-        else:
-            self._compiled[grammar] = self._compile(grammar)
+        found = self._compiled.get(grammar)
+        if found is None:
+            found = self._compiled[grammar] = self._compile(grammar)
             if len(self._compiled) > _MAX_GRAMMARS:
                 self._compiled.popitem(last=False)
-        return Matcher(self._compiled[grammar].deep_copy())
+        else:
+            self._compiled.move_to_end(grammar)
+        return Matcher(found.deep_copy(), self)
+
+    def prose(self, token: int) -> bool:
+        """Whether a token is a word after a space; nothing is forced after such a one.
+
+        (It may be, in the middle of a name with spaces; then the model says it by itself.)
+        """
+        known = self._prose.get(token)
+        if known is None:
+            text = self._tokenizer.decode_str([token])
+            known = self._prose[token] = text[:1] == " " and text[1:].isalpha()
+        return known
 
     def _compile(self, grammar: Grammar) -> Any:
         self.compiled += 1
@@ -105,10 +118,11 @@ def _library() -> Any:
 class Matcher:
     """Where one piece of text stands in its grammar."""
 
-    __slots__ = ("_matcher",)
+    __slots__ = ("_constraint", "_matcher", "_prose")
 
-    def __init__(self, matcher: Any) -> None:
-        self._matcher = matcher
+    def __init__(self, matcher: Any, constraint: Constraint) -> None:
+        self._matcher, self._constraint = matcher, constraint
+        self._prose = False  # whether the last token taken was a word of a text
 
     @property
     def done(self) -> bool:
@@ -116,7 +130,9 @@ class Matcher:
         return bool(self._matcher.is_stopped())
 
     def forced(self) -> list[int]:
-        """Tokens that have to come next; they are taken."""
+        """Tokens that have to come next; they are taken. It does not look after words."""
+        if self._prose:
+            return []
         tokens: list[int] = self._matcher.compute_ff_tokens()
         if tokens and not self._matcher.consume_tokens(tokens):
             raise self._failed()
@@ -124,7 +140,10 @@ class Matcher:
 
     def take(self, token: int) -> bool:
         """Take the token if it may come next."""
-        return bool(self._matcher.try_consume_tokens([token]) == 1)
+        if self._matcher.try_consume_tokens([token]) != 1:
+            return False
+        self._prose = self._constraint.prose(token)
+        return True
 
     def allowed(self) -> npt.NDArray[np.intp]:
         """Ids of the tokens that may come next, ascending."""

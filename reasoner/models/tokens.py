@@ -172,22 +172,22 @@ class TokenContext:
                 return self._piece(start, "length", forced, ends)
             if time.monotonic() >= deadline_s:
                 return self._piece(start, "time", forced, ends)
-            if matcher is not None and matcher.done:
+            best = self._next(matcher)
+            if best is None or best in self._model.eos:
                 return self._piece(start, "eos", forced, ends)
-            token = self._next(matcher)
-            if token in self._model.eos:
-                return self._piece(start, "eos", forced, ends)
-            self._tokens.append(token)
+            self._tokens.append(best)
             if ends.reached(self._tokens, start):
                 return self._piece(start, "stop", forced, ends)
 
-    def _next(self, matcher: Matcher | None) -> int:
-        """The best token after what is held, the best allowed one under a grammar."""
+    def _next(self, matcher: Matcher | None) -> int | None:
+        """The best token after what is held, among those allowed; None at a grammar's end."""
         self._feed()
         assert self._runtime is not None
         row = self._runtime.logits()
         token = int(row.argmax())
-        return token if matcher is None or matcher.take(token) else matcher.best(row)
+        if matcher is None or matcher.take(token):
+            return token
+        return None if matcher.done else matcher.best(row)
 
     def _piece(self, start: int, end: End, forced: int, ends: _Stops) -> Piece:
         """The text since ``start``, cut at the stop; the sequence is cut alike."""
@@ -265,13 +265,18 @@ class _Stops:
         self._single = {tokens[0] for tokens in whole if len(tokens) == 1}
         # A stop of n characters ends within the last n tokens, a token more if it cuts one.
         self._span = max((len(stop.encode()) for stop in self._texts), default=0) + 1
+        self._final: dict[int, bool] = {}  # by token, whether a stop may end in it
 
     def reached(self, tokens: Sequence[int], start: int) -> bool:
         """Whether the last token completes a stop; only tokens from ``start`` on count."""
         last = tokens[-1]
         if last in self._single:
             return True
-        if not self._lasts or self._lasts.isdisjoint(self._model.decode([last])):
+        final = self._final.get(last)
+        if final is None:
+            final = not self._lasts.isdisjoint(self._model.decode([last]))
+            self._final[last] = final
+        if not final:
             return False
         tail = self._model.decode(tokens[max(start, len(tokens) - self._span) :])
         return any(stop in tail for stop in self._texts)
