@@ -295,3 +295,27 @@ def test_a_long_real_twin_is_answered(model: OrtGenAiModel) -> None:
     assert answer.ended_by != "context"
     assert "64 of 120 objects" in answer.message
     assert answer.tokens["prompt"] + 168 <= model.max_tokens
+
+
+@real
+def test_a_real_follow_up(model: OrtGenAiModel, window: TwinWindow) -> None:
+    if not model.turns:
+        pytest.skip("these weights were not trained on earlier questions")
+    session = Reasoner(model).session(window)
+    assert session.ask("Where is the green box?").ids == [3]
+    answer = session.ask("What is left of it?")
+    assert (answer.ids, answer.message) == ([1], "")
+    assert session.ask("Where is the blue mug?").ids == [2]
+    assert session.ask("And the red one?").ids == [1]
+
+
+@real
+def test_real_modes(model: OrtGenAiModel, window: TwinWindow) -> None:
+    session = Reasoner(model).session(window)
+    for mode in prompts.MODES:
+        answer = session.ask("Which mug is left of the box?", mode)
+        assert answer.ids == [1]
+        assert (answer.mode == mode) == (mode in model.modes)
+        assert bool(answer.description) == (answer.mode == "description")
+        assert answer.tokens["rationale"] > 0
+        assert (answer.tokens["description"] > 0) == bool(answer.description)
