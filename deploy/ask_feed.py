@@ -38,7 +38,8 @@ class Feed(ABC):
 
     Attributes:
         window: what questions are asked about, oldest frame first.
-        frames: how many frames were taken in, those that the window dropped too.
+        frames: how many frames were taken in, those that the window dropped too (of a long file
+            that was there before, only the newest are taken in).
     """
 
     def __init__(self, max_frames: int = DEFAULT_MAX_FRAMES) -> None:
@@ -63,7 +64,9 @@ class Feed(ABC):
 
     def warnings(self) -> list[str]:
         """Return what is to be told, one line each."""
-        return []
+        if self.frames <= len(self.window):
+            return []
+        return [f"questions see the last {len(self.window)} frames; earlier ones were dropped"]
 
     def partial(self) -> str:
         """Return why frames are missing; empty when none are."""
@@ -106,7 +109,7 @@ class FileFeed(Feed):
         self._twin = twin
         self._run = 0
         self._failed = False
-        for frame in twin.frames(max_frames):
+        for frame in twin.frames(max_frames + 1):  # one more, to know that there are more
             last = self.window.last
             if last is not None and frame.timestamp_s < last.timestamp_s:
                 raise SchemaError(
@@ -194,6 +197,8 @@ class LiveFeed(Feed):
         finished = self._done.is_set()
         while self._fresh:
             anew = self._take(self._fresh.popleft()) or anew
+        if self.window.last is not None:
+            self.frames = self.window.last.index + 1  # some may never have been taken in
         if finished and self._error is not None:
             error, self._error = self._error, None
             raise error
@@ -215,8 +220,8 @@ class LiveFeed(Feed):
         return {**super().seen(), "complete": self._done.is_set()}
 
     def warnings(self) -> list[str]:
-        """Return the perceiver's warnings."""
-        return self.perception.warnings()
+        """Return the perceiver's warnings too."""
+        return [*super().warnings(), *self.perception.warnings()]
 
     def partial(self) -> str:
         """Return what the source lost."""

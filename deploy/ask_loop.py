@@ -114,7 +114,8 @@ class Conversation:
         self.failed |= record["status"] == "error"
         self._warn(record["warnings"])
         if self.as_json:
-            print(json.dumps(record, ensure_ascii=False), flush=True)
+            # At a terminal every letter beyond ASCII is spelt out: some act on it.
+            print(json.dumps(record, ensure_ascii=sys.stdout.isatty()), flush=True)
         elif self.talking:
             self._show(record)
         else:
@@ -160,6 +161,10 @@ class Conversation:
             known[name](argument)
         except EdgeTwinError as error:
             self._refuse(str(error))
+        except KeyboardInterrupt:
+            if not self.talking:
+                raise
+            self._aside.line("stopped", "yellow")
         return True
 
     def _refuse(self, text: str) -> None:

@@ -235,6 +235,19 @@ def test_a_twin_that_is_still_written_is_followed_and_a_new_run_begins_anew(
         assert record["cache"]["reused"] == 0
 
 
+def test_frames_that_a_window_drops_are_told(folder: Path, clip: Path, tmp_path: Path) -> None:
+    few = FileFeed(TwinFile(folder), max_frames=5)
+    assert (len(few.window), few.window.end_s) == (5, 0.7)
+    assert few.warnings() == ["questions see the last 5 frames; earlier ones were dropped"]
+    assert FileFeed(TwinFile(folder), max_frames=8).warnings() == []
+    perception = Perception("squares", SquareFinder())
+    live = LiveFeed(open_source(clip), perception, tmp_path / "live", max_frames=7)
+    live.wait(None)
+    live.close()
+    assert (live.frames, len(live.window), live.window.end_s) == (12, 7, 1.1)
+    assert live.warnings() == ["questions see the last 7 frames; earlier ones were dropped"]
+
+
 def test_a_twin_out_of_order_is_refused_with_the_command_that_tells_more(
     folder: Path, tmp_path: Path
 ) -> None:
