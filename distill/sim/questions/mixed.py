@@ -28,7 +28,7 @@ __all__ = ["SHARES", "Asked", "Mixer", "Shares", "Turn"]
 
 Kind = Literal["question", "follow_up", "measure"]
 Turn = tuple[str, tuple[int, ...]]
-_ROUGH_MODES: tuple[Mode, ...] = ("sentence", "detailed", "description")
+_OTHER_MODES: tuple[Mode, ...] = ("sentence", "detailed", "description")
 _TRIES = 12
 
 
@@ -151,14 +151,14 @@ class Mixer:
                 return asked
         return None
 
-    def _cells(self, n: int, levels: Sequence[int]) -> Cells:
+    def _cells(self, n: int, levels: Sequence[int]) -> _Cells:
         kinds = CATEGORIES[:2] if self.maker.scene.still else CATEGORIES
-        return Cells([(kind, level) for kind in kinds for level in levels], self.rng)
+        return _Cells([(kind, level) for kind in kinds for level in levels], self.rng)
 
     def _mode(self) -> Mode:
         if self.rng.random() >= self.shares.other_mode:
             return "concise"
-        return self.rng.choice(_ROUGH_MODES)
+        return self.rng.choice(_OTHER_MODES)
 
     def _kept(
         self, text: str, novelty: Novelty, mode: Mode, turns: tuple[Turn, ...] = ()
@@ -222,7 +222,7 @@ class Mixer:
         return f"{obj.attributes.get('color', '')} {obj.semantic_label}".strip()
 
 
-class Cells:
+class _Cells:
     """Category and level of the next question: every cell once before any twice."""
 
     def __init__(self, cells: Sequence[tuple[Category, int]], rng: random.Random) -> None:
