@@ -44,6 +44,8 @@ def frame_from_json(text: str) -> FrameTwin:
     """
     try:
         value = json.loads(text, object_pairs_hook=_unique, parse_constant=_no_constant)
+        if "\\u" in text or not text.isascii():  # a lone surrogate could never be written again
+            json.dumps(value, ensure_ascii=False).encode()
         return FrameTwin.model_validate(value)
     except ValidationError as error:
         raise SchemaError(f"expected a frame of the twin, got {_first_problem(error)}") from None

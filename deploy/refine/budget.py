@@ -29,9 +29,9 @@ class RefineBudget:
     """
 
     frames: int = 64  # eight seconds of TwinBench, 1.6 s of work for the embedded set
-    seconds: float = 4.0
+    seconds: float = 6.0
     answer_frames: int = 192
-    answer_seconds: float = 8.0
+    answer_seconds: float = 12.0
 
     def __post_init__(self) -> None:
         bounds = (self.frames, self.seconds, self.answer_frames, self.answer_seconds)

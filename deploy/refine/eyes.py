@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
-from typing import ClassVar
+from typing import ClassVar, Protocol
 
 import cv2
 import numpy as np
@@ -21,10 +21,20 @@ from ...perception.depth import DepthEstimator
 from ...perception.detector import Detector
 from ...perception.perceiver import Perceiver, PerceiverConfig
 from ...perception.segmenter import Segmenter
+from ...twin.frame import Frame
+from ...twin.schema import FrameTwin
 
-__all__ = ["MAX_SIDE", "Eyes", "work_image"]
+__all__ = ["MAX_SIDE", "Eyes", "Observer", "work_image"]
 
 MAX_SIDE = 640  # pixels of the longer side that masks profit from, as the perceiver's
+
+
+class Observer(Protocol):
+    """Turns the frames of one stream into twins, in order, as the perceiver does."""
+
+    def observe(self, frame: Frame) -> FrameTwin:
+        """Return the twin of the next frame."""
+        ...
 
 
 class Eyes:
@@ -66,12 +76,17 @@ class Eyes:
         """What measures depth."""
         return self.depth_type(self.bundle)
 
+    def open(self) -> None:
+        """Open all three networks now."""
+        for network in (self.detector, self.segmenter, self.depth):
+            assert network is not None
+
     @property
     def remembers(self) -> bool:
         """Whether the segmenter's memory is trained, so that a mask can be followed."""
         return bool(self.bundle.network("segmenter").config.get("memory", False))
 
-    def perceiver(self, words: Sequence[str] | None, *, every_frame: bool = False) -> Perceiver:
+    def perceiver(self, words: Sequence[str] | None, *, every_frame: bool = False) -> Observer:
         """Return a perceiver of some words; ``every_frame``: look at each (they lie apart)."""
         config = replace(self.config, look_every=1, depth_every=1) if every_frame else self.config
         return Perceiver(

@@ -50,6 +50,7 @@ Box = Annotated[list[float], Items(4, 4)]
 Point = Annotated[list[float], Items(2, 2)]
 
 _MAX_PROPOSALS = 16  # regions of one call: each is segmented and followed
+_MAX_ASKED = 64  # calls remembered, so that the same one is free
 _KNOWN = 0.5  # IoU with a known object's mask at which a region is that object
 
 
@@ -103,6 +104,8 @@ class Refiner:
         self._propose = propose
         self._amender = Amender(reserve)
         self._seeker = Seeker(self._eyes, frames, self._amender, self._meter.counts)
+        self._window: TwinWindow | None = None
+        self._placed_before: dict[tuple[Any, ...], list[int]] = {}  # call and frame -> ids
         self._lock = threading.Lock()
 
     @property
@@ -159,7 +162,7 @@ class Refiner:
             notes = [_not_known(unknown)] if unknown else []
             due = self._seeker.due(window, [word for word in wanted if word not in unknown])
             if due:
-                with self._meter.call(deadline_s) as allowance:
+                with self._looking(deadline_s) as allowance:
                     notes += self._seeker.seek(window, due, allowance)
             else:
                 self.counts.cached += 1
@@ -180,17 +183,22 @@ class Refiner:
                 raise ToolError("segment: expected a box or a point, got both or neither: give one")
             prompt = _prompt(self._eyes, window, box, point)
             frame = self._frame_at(window, time)
-            with self._meter.call(deadline_s) as allowance:
+            asked = ("segment", tuple(box or point or ()), frame.index)
+            if (known := self._asked_before(window, asked)) is not None:
+                return known
+            with self._looking(deadline_s) as allowance:
                 allowance.take()
                 seed = seed_of(self._eyes, frame, prompt)
                 if seed.crop is None:
                     return Told([], "segment: there is nothing at that place")
                 how = "segment(box)" if point is None else "segment(point)"
-                return [self._placed(window, seed, None, how, allowance)]
+                found = [self._placed(window, seed, None, how, allowance)]
+            self._placed_before[asked] = found
+            return found
 
     def zoom(self, window: TwinWindow, ids: Ids, *, deadline_s: Deadline = None) -> TellsIds:
         """Looks at objects enlarged and corrects their label, colour and mask where surer; ids."""
-        with self._alone("zoom"), self._meter.call(deadline_s) as allowance:
+        with self._alone("zoom"), self._looking(deadline_s) as allowance:
             notes: list[str] = []
             for object_id, frame, record in self._newest(window, ids, allowance, notes):
                 seen = zoomed(self._eyes, frame, record)
@@ -202,7 +210,7 @@ class Refiner:
 
     def redepth(self, window: TwinWindow, ids: Ids, *, deadline_s: Deadline = None) -> TellsIds:
         """Measures the depth of objects anew where they were last seen; gives the ids back."""
-        with self._alone("redepth"), self._meter.call(deadline_s) as allowance:
+        with self._alone("redepth"), self._looking(deadline_s) as allowance:
             notes: list[str] = []
             for object_id, frame, record in self._newest(window, ids, allowance, notes):
                 new = measured_depth(self._eyes, frame, record)
@@ -224,7 +232,7 @@ class Refiner:
                 return Told([0.0] * len(ids), _not_known([noun or "nothing"]))
             scores = dict.fromkeys(ids, 0.0)
             notes: list[str] = []
-            with self._meter.call(deadline_s) as allowance:
+            with self._looking(deadline_s) as allowance:
                 for object_id, frame, record in self._newest(window, ids, allowance, notes):
                     scores[object_id] = likeness(self._eyes, frame, [record], noun)[0]
             values = [round(scores[object_id], 3) for object_id in ids]
@@ -236,7 +244,10 @@ class Refiner:
             if self._propose is None:
                 raise ToolError("propose: expected a vision-language model, got none: add one")
             frame = self._frame_at(window, None)
-            with self._meter.call(deadline_s) as allowance:
+            asked = ("propose", query, frame.index)
+            if (known := self._asked_before(window, asked)) is not None:
+                return known
+            with self._looking(deadline_s) as allowance:
                 allowance.take()
                 proposals = list(self._propose(query, frame))[:_MAX_PROPOSALS]
                 ids: list[int] = []
@@ -245,7 +256,8 @@ class Refiner:
                     if seed.crop is not None:
                         name = Named(clean(one.label) or "object", _word(one.color), one.score)
                         ids.append(self._placed(window, seed, name, "propose()", allowance))
-            return list(dict.fromkeys(ids))
+            self._placed_before[asked] = list(dict.fromkeys(ids))
+            return self._placed_before[asked]
 
     def find(
         self, window: TwinWindow, words: list[str], *, deadline_s: Deadline = None
@@ -276,6 +288,23 @@ class Refiner:
             yield
         finally:
             self._lock.release()
+
+    @contextmanager
+    def _looking(self, deadline_s: float | None) -> Iterator[Allowance]:
+        self._eyes.open()  # once, and not at the expense of the first call's time
+        with self._meter.call(deadline_s) as allowance:
+            yield allowance
+
+    def _asked_before(self, window: TwinWindow, asked: tuple[Any, ...]) -> list[int] | None:
+        """Return the ids that the same call gave for the same frame, as far as they are here."""
+        if window is not self._window or len(self._placed_before) >= _MAX_ASKED:
+            self._window = window
+            self._placed_before.clear()
+        known = self._placed_before.get(asked)
+        if known is None:
+            return None
+        self.counts.cached += 1
+        return [object_id for object_id in known if object_id in window]
 
     def _frame_at(self, window: TwinWindow, time_s: float | None) -> Frame:
         """Return the newest frame that can be had, or the one nearest to a time."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -18,11 +18,13 @@ from ...twin import mask as rle
 from ...twin.schema import FrameTwin, ObjectTwin, Rle
 from ...twin.window import TwinWindow
 from .budget import Allowance, RefineCounts
+from .eyes import Observer
 from .frames import FrameProvider
 
 __all__ = ["Look", "Watch", "between", "same_object", "spread"]
 
 _MAX_ORIGIN = 128  # characters, the schema's bound
+_CHEAPER = 0.6  # of the expected time per frame: below it what is left is planned anew
 _COVERED = 0.6  # part of the smaller mask that two records of one thing share
 _LEAST_FRAMES = 0.5  # of the frames that show both, those that must agree
 
@@ -47,7 +49,7 @@ class Watch:
     """
 
     words: tuple[str, ...]
-    perceiver: Perceiver
+    perceiver: Observer
     last_index: int = -1
     ids: dict[int, int] = field(default_factory=dict)
     known: set[int] = field(default_factory=set)
@@ -75,28 +77,40 @@ class Watch:
         if not held:
             return seen
         last = held[-1]
-        if not self.ms_per_frame:
-            self._run(frames, held[:1], allowance, seen)
-            held = held[1:]
-        time_for = int(1000 * allowance.left_s / max(self.ms_per_frame, 0.1))
-        chosen = spread(held, min(allowance.frames - allowance.used, time_for))
-        self._run(frames, chosen, allowance, seen)
+        while held and allowance.used < allowance.frames and allowance.left_s > 0:
+            fits = int(1000 * allowance.left_s / self.ms_per_frame) if self.ms_per_frame else 1
+            chosen = spread(held, max(min(allowance.frames - allowance.used, fits), 1))
+            self._trust_one_look(len(chosen) < len(held))
+            self._run(frames, held[:1] if not self.ms_per_frame else chosen, allowance, seen)
+            held = [index for index in held if index > self.last_index]
         seen.complete = self.last_index == last
         return seen
+
+    def _trust_one_look(self, apart: bool) -> None:
+        """Where looks lie apart, a second one may come too late to confirm what moves."""
+        if isinstance(self.perceiver, Perceiver):
+            own = self.perceiver.config.tracker
+            changed = replace(own, confirmations=1)
+            self.perceiver.tracker.config = changed if apart else own
 
     def _run(
         self, frames: FrameProvider, indexes: Sequence[int], allowance: Allowance, seen: Look
     ) -> None:
-        began, before = time.perf_counter(), len(seen.twins)
+        """Look at frames until they turn out to be much cheaper than thought: the rest of the
+        time is then worth more of them. (The first look also opens the networks.)"""
+        expected, began = self.ms_per_frame, time.perf_counter()
         for frame in frames.frames_at(indexes):
             if not allowance.take():
-                break
+                return
             self.last = self.perceiver.observe(frame)
             self.last_index = frame.index
             seen.twins.append(self.last)
-        done = len(seen.twins) - before
-        if done:
-            self.ms_per_frame = 1000 * (time.perf_counter() - began) / done
+            took = 1000 * (time.perf_counter() - began)
+            self.ms_per_frame = 0.5 * (self.ms_per_frame + took) if expected else max(took, 0.1)
+            if self.ms_per_frame < _CHEAPER * expected:
+                return
+            began = time.perf_counter()
+        self.last_index = max([self.last_index, *indexes])  # a frame that went meanwhile
 
 
 def spread(indexes: Sequence[int], count: int) -> list[int]:

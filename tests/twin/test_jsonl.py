@@ -60,6 +60,8 @@ def test_a_broken_line_in_the_middle_is_an_error_with_its_number(tmp_path: Path)
         ('{"index": 1, "index": 2}', "repeats a key"),
         ("[" * 100_000, "nested too deeply"),
         ('{"index": ' + "9" * 5000 + "}", "as JSON"),
+        ('{"source_id": "\\ud800"}', "surrogates not allowed"),
+        ('{"source_id": "caf\udce9"}', "surrogates not allowed"),
         ('{"index": 0, "timestamp_s": 0, "width": 1, "height": 0}', "at height"),
         (FRAMES[0].model_dump_json().replace('"schema_version":3', '"schema_version":4'), "schema"),
     ],

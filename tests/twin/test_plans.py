@@ -39,7 +39,7 @@ WINDOW = video(
 )
 NAMES = """find attribute left_of right_of above below in_front_of behind nearest farthest extreme
 inside on distance size appeared disappeared moved still speed fastest path before after during
-occluded_by first last visible_when and or not count sort nth"""
+occluded_by first last visible_when when and or not count sort nth"""
 
 
 def test_the_tools_are_the_contracts() -> None:

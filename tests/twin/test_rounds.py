@@ -30,12 +30,13 @@ def box_of(
     *,
     by: Deadline = None,
 ) -> Ids:
-    """Adds a lamp to the newest frame."""
+    """Adds a lamp to the newest frame, once."""
     if by is not None and by < time.monotonic() + 1:
         raise ToolError("expected a second at least, got less")
     last = window.last
     assert last is not None
-    window.amend({last.index: [obj(max(window.ids()) + 1, "lamp", origin="box_of()")]})
+    if window.latest(window.ids()[-1]).origin is None:
+        window.amend({last.index: [obj(max(window.ids()) + 1, "lamp", origin="box_of()")]})
     return [window.ids()[-1]]
 
 
@@ -113,8 +114,43 @@ def test_a_tool_may_add_objects_that_later_steps_see() -> None:
         {"tool": "find", "words": ["lamp"]},
         {"tool": "nearest", "ids": "$1", "to": "$2"},
     ]
-    assert [r.value for r in REGISTRY.run_plan(plan, window)] == [[1, 2, 4], [5], [5], [2]]
+    assert [r.value for r in REGISTRY.run_plan(plan, window)] == [[1, 2, 4, 5], [5], [5], [2]]
     assert window.latest(5).origin == "box_of()"
+
+
+def test_what_looks_is_called_ahead_so_that_earlier_steps_see_it() -> None:
+    """The lamp that step 3 brings in is what step 1 is about: the rightmost of all."""
+    calls: list[str] = []
+
+    def seek(window: TwinWindow, words: list[str]) -> Ids:
+        """Brings in a lamp, once."""
+        calls.append(words[0])
+        last = window.last
+        assert last is not None
+        window.amend({last.index: [obj(9, words[0], x=250)]})
+        return [9]
+
+    registry = DEFAULT_REGISTRY.with_tool(seek, "perception")
+    plan = [
+        {"tool": "extreme", "by": "rightmost"},
+        {"tool": "find", "words": ["ball"]},
+        {"tool": "seek", "words": ["lamp"]},
+    ]
+    assert [r.value for r in registry.run_plan(plan, world())] == [[9], [2], [9]]
+    assert calls == ["lamp", "lamp"]
+    calls.clear()
+    assert registry.run_plan(plan[2:] + plan[:1], world())[1].value == [9]
+    assert calls == ["lamp"]  # nothing stands before it: once is enough
+    late = DEFAULT_REGISTRY.with_tool(_late, "perception")
+    plan = [{"tool": "find", "words": ["ball"]}, {"tool": "_late"}]
+    with pytest.raises(StepError, match=r"step 2 \(_late\) failed: RuntimeError") as error:
+        late.run_plan(plan, world())
+    assert [r.value for r in error.value.results] == [[2]]
+
+
+def _late(window: TwinWindow) -> Ids:
+    """Always fails."""
+    raise RuntimeError("no")
 
 
 def test_lists_have_bounds() -> None:

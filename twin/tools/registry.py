@@ -6,6 +6,7 @@ import hashlib
 import json
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -142,7 +143,10 @@ class ToolRegistry(Mapping[str, Tool]):
 
         ``earlier`` as in :meth:`validate_plan`; ``deadline_s`` is a time of the clock
         :func:`time.monotonic` after which no step begins. Perception tools may add objects to
-        the window; ids never leave it, so results computed before stay true.
+        the window; ids never leave it, so results computed before stay true. Those that take no
+        ids (they look for something) are called ahead of all steps, and again in their place: so
+        an earlier step over all objects knows what a later one brings in. They should keep what
+        they found.
 
         Raises:
             ToolError: as :meth:`validate_plan` does.
@@ -150,32 +154,56 @@ class ToolRegistry(Mapping[str, Tool]):
                 of the steps before.
         """
         self.validate_plan(plan, window, earlier)
+        numbered = list(enumerate(plan, 1 + len(earlier)))
+        places = [place for place, (_, step) in enumerate(numbered) if self._looks(step)]
+        if places != list(range(len(places))):  # nothing is ahead of leading ones anyway
+            for place in places:
+                with suppress(StepError):  # it is raised in its place
+                    self._compute(*numbered[place], window, list(earlier), deadline_s)
         results = list(earlier)
-        for number, step in enumerate(plan, 1 + len(earlier)):
-            tool = self._tools[step["tool"]]
-            where = f"step {number} ({tool.name})"
-            done = tuple(results[len(earlier) :])
-            if deadline_s is not None and time.monotonic() >= deadline_s:
-                raise StepError(f"{where}: expected time for it, got none left; allow more", done)
-            arguments = {
-                name: _resolve(value, results) if _takes_ids(tool, name) else value
-                for name, value in step.items()
-                if name != "tool"
-            }
-            if tool.deadline:
-                arguments[tool.deadline] = deadline_s
+        for number, step in numbered:
             try:
-                results.append(_result(tool, tool.fn(window, **arguments)))
-            except ToolError as error:
-                raise StepError(str(error), done) from error
-            except EdgeTwinError as error:
-                raise StepError(f"{where} failed: {error}", done) from error
-            except Exception as error:  # engines and OpenCV raise what they like
-                if tool.category != "perception":
-                    raise
-                kind = type(error).__name__
-                raise StepError(f"{where} failed: {kind}: {show(str(error))}", done) from error
+                results.append(self._compute(number, step, window, results, deadline_s))
+            except StepError as error:
+                error.results = tuple(results[len(earlier) :])
+                raise
         return results[len(earlier) :]
+
+    def _looks(self, step: dict[str, Any]) -> bool:
+        """Whether a step may bring in objects, whatever was computed before it."""
+        tool = self._tools[step["tool"]]
+        return tool.category == "perception" and not any(p.is_ids for p in tool.arguments)
+
+    def _compute(
+        self,
+        number: int,
+        step: dict[str, Any],
+        window: TwinWindow,
+        results: list[StepResult],
+        deadline_s: float | None,
+    ) -> StepResult:
+        tool = self._tools[step["tool"]]
+        where = f"step {number} ({tool.name})"
+        if deadline_s is not None and time.monotonic() >= deadline_s:
+            raise StepError(f"{where}: expected time for it, got none left; allow more")
+        arguments = {
+            name: _resolve(value, results) if _takes_ids(tool, name) else value
+            for name, value in step.items()
+            if name != "tool"
+        }
+        if tool.deadline:
+            arguments[tool.deadline] = deadline_s
+        try:
+            return _result(tool, tool.fn(window, **arguments))
+        except ToolError as error:
+            raise StepError(str(error)) from error
+        except EdgeTwinError as error:
+            raise StepError(f"{where} failed: {error}") from error
+        except Exception as error:  # engines and OpenCV raise what they like
+            if tool.category != "perception":
+                raise
+            kind = type(error).__name__
+            raise StepError(f"{where} failed: {kind}: {show(str(error))}") from error
 
     def _tool_of(self, step: Any, where: str) -> Tool:
         if not isinstance(step, dict):
