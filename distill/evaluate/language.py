@@ -183,7 +183,7 @@ def evaluate_agreement(
     nouns = sorted(CELL)
     tables: list[Table] = []
     figures: dict[str, Any] = {"questions": len(pairs)}
-    rows: list[tuple[str, str, float, dict[str, list[Given]]]] = []
+    found: list[tuple[str, float, dict[str, list[Given]]]] = []
     for form in forms:
         graph, floats = weights_folder(bundle, form, work)
         openers = backends(bundle, graph, floats, work / "llama")
@@ -191,11 +191,10 @@ def evaluate_agreement(
         if unknown := set(chosen) - set(openers):
             raise InputError(f"expected backends among {', '.join(openers)}, got {unknown}")
         given = {name: ask(openers[name](), pairs, nouns) for name in chosen}
-        size = (graph / "model.onnx").stat().st_size / 1e6
         tables.append(agreement_table(given, f"Weights: {form}"))
-        rows.append((form, graph.name, size, given))
+        found.append((form, (graph / "model.onnx").stat().st_size / 1e6, given))
         figures[form] = _figures(given, truth)
-    tables.append(choice_table([(form, size, given) for form, _, size, given in rows], truth))
+    tables.append(choice_table(found, truth))
     return tables, figures
 
 
