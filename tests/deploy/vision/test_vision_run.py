@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -23,7 +25,16 @@ from edgetwin.twin.errors import InputError, ToolError
 from edgetwin.twin.jsonl import read_frames
 from edgetwin.twin.window import TwinWindow
 
-from .truth import CLIP, iou, rsvp_answer, short_clip, true_mask, truths
+from .truth import (
+    CLIP,
+    iou,
+    pictures_of,
+    rsvp_answer,
+    short_clip,
+    text_of,
+    true_mask,
+    truths,
+)
 
 GLASS, BOOK, PAN, LAMP, BOTTLE, SCISSORS = range(1, 7)
 DRINK, CUT = "what could I drink from?", "what could I cut paper with?"
@@ -178,3 +189,32 @@ def test_it_is_the_tool_that_proposes(server: Loopback) -> None:
     assert hook(DRINK, frame) == []
     with pytest.raises(ToolError, match="cannot be used"):
         hook(DRINK, frame)
+
+
+def test_the_command_line_asks_the_endpoint(
+    server: Loopback, clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EDGETWIN_API_KEY", "sk-line")
+    server.script.append(said(rsvp_answer((GLASS, "glass", "a purple glass"))))
+    line = ["run", str(clip), "-q", DRINK, "-o", str(tmp_path / "o"), "--json"]
+    line += ["--reasoner", "rsvp", "--vision", f"{server.url}#seer", "--mode", "sentence"]
+    got = subprocess.run(
+        [sys.executable, "-m", "edgetwin.cli", *line], capture_output=True, text=True, check=False
+    )
+    assert got.returncode == 0, got.stderr
+    given = json.loads(got.stdout)
+    assert (given["status"], given["ids"], given["mode"]) == ("ok", [1], "sentence")
+    (asked,) = server.asked
+    assert asked.headers["authorization"] == "Bearer sk-line"
+    assert asked.body["model"] == "seer"
+    assert "(one sentence)" in text_of(asked)
+    assert len(pictures_of(asked)) == 2
+    assert "sk-line" not in got.stdout + got.stderr
+    refused = subprocess.run(
+        [sys.executable, "-m", "edgetwin.cli", *line[:-4]],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert refused.returncode == 2
+    assert "--vision http://host/v1#model" in " ".join(refused.stderr.split())
