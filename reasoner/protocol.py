@@ -258,6 +258,8 @@ def parse_answer(body: str, repairs: list[str] | None = None) -> AnswerBody:
     Raises:
         ProtocolError: for anything else.
     """
+    if len(body) > mending.MAX_BODY_CHARS:
+        raise ProtocolError(f"expected an answer such as $k or [3,7], got {len(body)} characters")
     text = body
     if repairs is not None and text != text.strip(_TRIMMED):
         repairs.append("trimmed the answer")

@@ -105,8 +105,9 @@ class Reasoner:
         return Session(self, window, registry, history=history)
 
     def forget(self) -> None:
-        """Drop the kept context: the next answer reads its prompt from the beginning."""
+        """Drop what is kept: the next answer writes and reads its prompt from the beginning."""
         self._warm.drop()
+        self._warm = Warm()
 
     def tools_for(self, registry: ToolRegistry | None = None) -> ToolRegistry:
         """The tools that the model may call: those it was trained with."""
