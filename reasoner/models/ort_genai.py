@@ -25,7 +25,7 @@ from .tokens import Row, TokenContext
 
 __all__ = ["OrtGenAiModel"]
 
-_MAX_TOKENS = 2048  # context of the embedded network: prompt, plan, results and answer together
+_MAX_TOKENS = 2048  # context of a bundle that names none; the whole cache is allocated ahead
 
 
 class OrtGenAiModel:
@@ -64,7 +64,9 @@ class OrtGenAiModel:
                 "check the installed onnxruntime-genai (0.18 or later)"
             ) from error
         self._og: Any = og
-        self.max_tokens = min(_MAX_TOKENS, int(self.bundle.config.get("max_tokens", _MAX_TOKENS)))
+        self._settings = self._read_settings()
+        most = int(self._settings.get("context_length", _MAX_TOKENS))
+        self.max_tokens = min(most, int(self.bundle.config.get("max_tokens", _MAX_TOKENS)))
         self.eos = frozenset(int(token) for token in self._tokenizer.eos_token_ids)
         self.constraint = self._constraint() if guided else None
 
@@ -98,10 +100,14 @@ class OrtGenAiModel:
         except RuntimeError as error:
             raise _failed("opening a context", error) from error
 
+    def _read_settings(self) -> dict[str, Any]:
+        """The model's part of genai_config.json; the runtime has read the file already."""
+        config = json.loads((self.bundle.path / "genai_config.json").read_text(encoding="utf-8"))
+        return dict(config["model"])
+
     def _constraint(self) -> Constraint:
-        config = json.loads((self.bundle.path / "genai_config.json").read_text())
         text = (self.bundle.path / "tokenizer.json").read_text(encoding="utf-8")
-        return Constraint(text, int(config["model"]["vocab_size"]), self.eos)
+        return Constraint(text, int(self._settings["vocab_size"]), self.eos)
 
 
 class _Sequence:

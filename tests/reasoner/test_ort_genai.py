@@ -107,6 +107,88 @@ def test_broken_manifest(tmp_path: Path, text: str) -> None:
         load_bundle(path)
 
 
+OLD = {"schema", "name", "style", "files", "config", "plan_words", "words"}
+
+
+def rewritten(path: Path, **fields: object) -> Path:
+    record = json.loads((path / "manifest.json").read_text())
+    record = {key: record[key] for key in OLD} | fields
+    (path / "manifest.json").write_text(json.dumps(record))
+    return path
+
+
+def test_old_manifests_are_read(tmp_path: Path) -> None:
+    bundle = load_bundle(rewritten(copy(tmp_path)))
+    assert (bundle.layout, bundle.modes, bundle.tools, bundle.turns) == (
+        "full",
+        ("concise",),
+        None,
+        0,
+    )
+
+
+def test_what_was_trained_is_written_and_read(tmp_path: Path) -> None:
+    path = copy(tmp_path)
+    write_manifest(
+        path,
+        "mine",
+        words=["mug"],
+        layout="compact",
+        modes=("concise", "detailed"),
+        tools={"find", "detect"},
+        turns=2,
+    )
+    model = OrtGenAiModel(path)
+    assert (model.name, model.layout, model.modes) == ("mine", "compact", ("concise", "detailed"))
+    assert (model.tools, model.turns) == (frozenset({"detect", "find"}), 2)
+    assert model.known_words == frozenset({"mug"})
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("style", "medium"),
+        ("layout", "circular"),
+        ("layout", ["full"]),
+        ("modes", ["concise", "poetic"]),
+        ("modes", ["detailed"]),
+        ("modes", "concise"),
+        ("modes", None),
+        ("tools", "find"),
+        ("tools", [1]),
+        ("turns", -1),
+        ("turns", 17),
+        ("turns", "2"),
+        ("turns", True),
+        ("words", [None]),
+        ("config", "int4"),
+    ],
+)
+def test_unknown_values_are_refused(tmp_path: Path, field: str, value: object) -> None:
+    path = rewritten(copy(tmp_path), **{field: value})
+    with pytest.raises(ModelError, match=rf"manifest\.json: expected {field}"):
+        load_bundle(path)
+
+
+def test_unknown_values_are_not_written(tmp_path: Path) -> None:
+    path = copy(tmp_path)
+    before = (path / "manifest.json").read_bytes()
+    with pytest.raises(ModelError, match="expected modes"):
+        write_manifest(path, "x", modes=("concise", "poetic"))
+    assert (path / "manifest.json").read_bytes() == before
+
+
+def test_needed_files_are_the_backends(tmp_path: Path) -> None:
+    path = copy(tmp_path)
+    (path / "model.onnx").unlink()
+    record = json.loads((path / "manifest.json").read_text())
+    del record["files"]["model.onnx"]
+    (path / "manifest.json").write_text(json.dumps(record))
+    with pytest.raises(ModelError, match=r"model\.onnx"):
+        load_bundle(path)
+    assert load_bundle(path, needed=("config.json", "model.safetensors")).name
+
+
 def test_runtime_failure_is_ours(tmp_path: Path) -> None:
     path = copy(tmp_path)
     (path / "model.onnx").write_bytes(b"not a graph")

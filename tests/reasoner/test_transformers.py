@@ -14,6 +14,7 @@ pytest.importorskip("transformers")
 
 from edgetwin.reasoner.bundle import EMBEDDED
 from edgetwin.reasoner.models.base import LanguageModel
+from edgetwin.reasoner.models.ort_genai import OrtGenAiModel
 from edgetwin.reasoner.models.transformers import TransformersModel
 from edgetwin.twin.errors import MissingExtraError, ModelError
 
@@ -70,6 +71,39 @@ def test_static_cache_grows(model: TransformersModel) -> None:
         texts.append(generate(context, 30).text)
         context.close()
     assert texts[0] == texts[1]
+
+
+QUESTIONS = (
+    "Which mug is left of the box?",
+    "Show me the blue object.",
+    "What could I drink from?",
+    "The thing farthest from the red mug",
+    "Everything that is not a mug",
+    "Find the banana.",
+    "Which object is closest to the camera?",
+    "how many mugs are there",
+)
+
+
+def test_greedy_text_is_that_of_the_device(tmp_path: Path) -> None:
+    """The floats that the shipped int4 graph stands for, in both runtimes, free and guided."""
+    pytest.importorskip("onnx")
+    from edgetwin.distill.reasoner.quantised import write_checkpoint
+
+    folder = write_checkpoint(EMBEDDED, tmp_path / "floats")
+    models = (OrtGenAiModel("embedded"), TransformersModel(folder, device="cpu", threads=1))
+    contexts = [each.open() for each in models]
+    same = 0
+    for question in QUESTIONS:
+        said = []
+        for context in contexts:
+            context.read([PREFIX, f"question: {question}\n"])
+            start = context.length
+            free = generate(context, 120)
+            context.rewind(start)
+            said.append((free, generate(context, 400, grammar=grammar(references=()))))
+        same += said[0] == said[1]
+    assert same >= len(QUESTIONS) - 1  # activations are rounded to int8 on the device
 
 
 def test_a_plain_folder(tmp_path: Path) -> None:
