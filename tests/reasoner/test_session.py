@@ -18,6 +18,7 @@ from edgetwin.twin.schema import FrameTwin
 from edgetwin.twin.tools.registry import DEFAULT_REGISTRY
 from edgetwin.twin.window import TwinWindow
 
+from ..attacks.broken_models import BrokenModel, broken
 from .conftest import make_object
 
 ANSWER = "<answer>[2]</answer>"
@@ -319,3 +320,50 @@ def test_real_modes(model: OrtGenAiModel, window: TwinWindow) -> None:
         assert bool(answer.description) == (answer.mode == "description")
         assert answer.tokens["rationale"] > 0
         assert (answer.tokens["description"] > 0) == bool(answer.description)
+
+
+@real
+def test_sessions_of_one_model_do_not_mix(model: OrtGenAiModel) -> None:
+    windows = [TwinWindow(frame(k, count=n) for k in range(6)) for n in (4, 9)]
+    reasoner = Reasoner(model)
+    queries = ("Where is the red mug?", "What is left of the ball?", "What moved?")
+    alone = []
+    for window in windows:
+        reasoner.forget()
+        alone.append([reasoner.answer(query, window).transcript for query in queries])
+    sessions = [reasoner.session(window) for window in windows]
+    mixed: list[list[str]] = [[], []]
+    for query in queries:
+        for place, session in enumerate(sessions):
+            mixed[place].append(session.ask(query, follow_up=False).transcript)
+    assert mixed == alone
+    assert all(session.stats.hit_rate > 0.5 for session in sessions)
+
+
+def test_a_session_survives_any_order_of_things() -> None:
+    rng = random.Random(3)
+    window = TwinWindow((frame(k) for k in range(4)), max_frames=6)
+    model = BrokenModel([text for _ in range(300) for text in broken(rng)], deaf=False)
+    model.turns = 2
+    session = Reasoner(model, budget=Budget(500, rounds=2, seconds=5)).session(window)
+    newest, asked, prompt = 3, 0, 0
+    for _ in range(400):
+        match rng.randrange(6):
+            case 0:
+                newest += 1
+                session.observe(frame(newest, count=rng.randint(0, 9)))
+            case 1 if window.frames[-1].objects:
+                window.amend({newest: [make_object(40 + newest, "lamp", "red", 99, 99)]}, ["lamp"])
+            case 2:
+                session.warm()
+            case 3 if rng.random() < 0.2:
+                session.close()
+            case _:
+                query = rng.choice(["the mug", "and the other one?", "what is left of it?"])
+                answer = session.ask(query, rng.choice([None, *prompts.MODES]))
+                asked, prompt = asked + 1, prompt + answer.tokens["prompt"]
+                assert set(answer.ids) <= set(window.ids())
+                assert answer.tokens["reused"] <= answer.tokens["prompt"]
+    assert (session.stats.questions, session.stats.prompt_tokens) == (asked, prompt)
+    assert 0 < session.stats.hit_rate < 1
+    assert len(session.history) <= 32
