@@ -15,7 +15,7 @@ DEVICE := $(VENV)/.installed-device
 TRAIN := $(VENV)/.installed-test
 WORKERS ?= 2
 
-.PHONY: run test check lint bench clean
+.PHONY: run test test-llama check lint bench clean
 
 run: $(DEVICE)
 	@$(BIN)/edgetwin run examples/affordance.mp4 -q "What could I cut paper with?" -o $(OUT)/affordance
@@ -28,6 +28,11 @@ run: $(DEVICE)
 
 test: lint
 	$(BIN)/pytest -n $(WORKERS)
+
+# llama.cpp as a backend: its binding is built from source, which takes minutes.
+test-llama: $(TRAIN)
+	$(PIP) --editable '.[llama]'
+	$(BIN)/pytest tests/reasoner/test_llama_cpp.py tests/distill/test_reasoner_gguf.py tests/distill/test_evaluate_language.py
 
 check: test
 

@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from .perception.bundle import load_bundle
     from .perception.perceiver import Perceiver, PerceiverConfig
     from .reasoner.answer import Answer
+    from .reasoner.models.opening import open_model
     from .reasoner.rollout import Reasoner
+    from .reasoner.session import Session
     from .twin.errors import (
         EdgeTwinError,
         InputError,
@@ -57,6 +59,7 @@ __all__ = [
     "Rle",
     "RunReport",
     "SchemaError",
+    "Session",
     "Source",
     "SourceError",
     "StoreError",
@@ -66,6 +69,7 @@ __all__ = [
     "TwinWindow",
     "load_bundle",
     "load_models",
+    "open_model",
     "open_source",
     "run",
     "track",
@@ -79,7 +83,9 @@ _HOMES = {
     "perception.bundle": ("load_bundle",),
     "perception.perceiver": ("Perceiver", "PerceiverConfig"),
     "reasoner.answer": ("Answer",),
+    "reasoner.models.opening": ("open_model",),
     "reasoner.rollout": ("Reasoner",),
+    "reasoner.session": ("Session",),
     "twin.frame": ("Frame",),
     "twin.schema": ("FrameTwin", "ObjectTwin", "Rle"),
     "twin.store": ("TwinStore",),

@@ -26,7 +26,6 @@ __all__ = [
     "back_project_pixels",
     "box_area",
     "box_centroid",
-    "box_diagonal",
     "box_intersection",
     "box_iou",
     "distance",
@@ -55,12 +54,6 @@ def box_centroid(box_xyxy: Box) -> Point2:
     """Centre of a box in pixels."""
     x0, y0, x1, y1 = box_xyxy
     return x0 + (x1 - x0) / 2, y0 + (y1 - y0) / 2
-
-
-def box_diagonal(box_xyxy: Box) -> float:
-    """Length of a box's diagonal in pixels."""
-    x0, y0, x1, y1 = box_xyxy
-    return math.hypot(x1 - x0, y1 - y0)
 
 
 def box_intersection(a_xyxy: Box, b_xyxy: Box) -> float:

@@ -23,7 +23,10 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-from .geometry import box_area, box_diagonal, box_intersection
+import numpy as np
+from numpy.typing import NDArray
+
+from .geometry import box_area, box_intersection
 from .schema import ObjectTwin
 from .window import TwinWindow
 
@@ -65,21 +68,29 @@ class Motion:
     depth_direction: Literal["toward", "away"] | None
 
 
-def _median3(a: float, b: float, c: float) -> float:
-    return max(min(a, b), min(max(a, b), c))
-
-
 def smooth(values: list[float]) -> list[float]:
     """Running median of three; the ends follow Tukey's rule (kept as they are below four values)."""
-    count = len(values)
+    return [float(value) for value in _smoothed(np.array(values, np.float64))]
+
+
+def _smoothed(values_n: NDArray[np.float64]) -> NDArray[np.float64]:
+    """:func:`smooth` along the first axis."""
+    count = len(values_n)
     if count < 3:
-        return list(values)
-    inner = [_median3(*values[i - 1 : i + 2]) for i in range(1, count - 1)]
-    if count == 3:
-        return [values[0], inner[0], values[2]]
-    first = _median3(values[0], inner[0], 3 * inner[0] - 2 * inner[1])
-    last = _median3(values[-1], inner[-1], 3 * inner[-1] - 2 * inner[-2])
-    return [first, *inner, last]
+        return values_n
+    smoothed = values_n.copy()
+    smoothed[1:-1] = _median3(values_n[:-2], values_n[1:-1], values_n[2:])
+    if count > 3:
+        for end, one, two in ((0, 1, 2), (-1, -2, -3)):
+            beyond = 3 * smoothed[one] - 2 * smoothed[two]
+            smoothed[end] = _median3(values_n[end], smoothed[one], beyond)
+    return smoothed
+
+
+def _median3(
+    a: NDArray[np.float64], b: NDArray[np.float64], c: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    return np.maximum(np.minimum(a, b), np.minimum(np.maximum(a, b), c))
 
 
 def depth_of(obj: ObjectTwin) -> float | None:
@@ -87,33 +98,35 @@ def depth_of(obj: ObjectTwin) -> float | None:
     return obj.depth_stats.p50 if obj.depth_stats is not None else obj.mean_depth
 
 
-def _smooth_points(track: Track) -> list[tuple[float, float]]:
-    xs = smooth([obj.centroid[0] for _, obj in track])
-    ys = smooth([obj.centroid[1] for _, obj in track])
-    return list(zip(xs, ys, strict=True))
+def _smooth_points(track: Track) -> NDArray[np.float64]:
+    """Smoothed centroids, (n, 2)."""
+    return _smoothed(np.array([obj.centroid for _, obj in track], np.float64).reshape(-1, 2))
+
+
+def _distances(points_n2: NDArray[np.float64], to: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.asarray(np.hypot(points_n2[:, 0] - to[0], points_n2[:, 1] - to[1]))
 
 
 def _threshold_px(window: TwinWindow, track: Track) -> float:
     frame = window.last
     image = math.hypot(frame.width, frame.height) if frame is not None else 0.0
-    diagonals = sorted(box_diagonal(obj.box_xyxy) for _, obj in track)
-    return max(_IMAGE_FRACTION * image, _BOX_FRACTION * diagonals[len(diagonals) // 2])
+    boxes = np.array([obj.box_xyxy for _, obj in track], np.float64)
+    diagonals = np.sort(np.hypot(boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1]))
+    return max(_IMAGE_FRACTION * image, _BOX_FRACTION * float(diagonals[len(diagonals) // 2]))
 
 
-def _first_crossing(points: list[tuple[float, float]], threshold: float) -> int | None:
+def _first_crossing(points_n2: NDArray[np.float64], threshold: float) -> int | None:
     """Index at which the points first lie farther apart than the threshold.
 
     Measured from the first point; only if none is that far from it, between any two.
     """
-    for index, point in enumerate(points):
-        if math.dist(points[0], point) > threshold:
-            return index
-    xs = [x for x, _ in points]
-    ys = [y for _, y in points]
-    if math.hypot(max(xs) - min(xs), max(ys) - min(ys)) <= threshold:
+    far = np.flatnonzero(_distances(points_n2, points_n2[0]) > threshold)
+    if far.size:
+        return int(far[0])
+    if math.hypot(*np.ptp(points_n2, axis=0)) <= threshold:
         return None
-    for index, point in enumerate(points):
-        if any(math.dist(earlier, point) > threshold for earlier in points[:index]):
+    for index in range(1, len(points_n2)):
+        if (_distances(points_n2[:index], points_n2[index]) > threshold).any():
             return index
     return None
 
@@ -143,18 +156,19 @@ def motion_of(window: TwinWindow, object_id: int) -> Motion | None:
     track = window.track(object_id)
     if len(track) < 2:
         return None
+    with np.errstate(over="ignore", invalid="ignore"):  # a record may hold any finite number
+        return _motion(window, track)
+
+
+def _motion(window: TwinWindow, track: Track) -> Motion | None:
     points = _smooth_points(track)
     threshold = _threshold_px(window, track)
     crossing = _first_crossing(points, threshold)
     if crossing is None:
         return None
-    settled = len(points) - 1
-    while (
-        settled > crossing
-        and math.dist(points[settled - 1], points[-1]) <= _SETTLE_FRACTION * threshold
-    ):
-        settled -= 1
-    dx, dy = points[-1][0] - points[0][0], points[-1][1] - points[0][1]
+    away = np.flatnonzero(_distances(points, points[-1]) > _SETTLE_FRACTION * threshold)
+    settled = max(crossing, int(away[-1]) + 1 if away.size else 0)
+    dx, dy = (float(step) for step in points[-1] - points[0])
     return Motion(
         start_s=track[crossing][0],
         end_s=track[settled][0],
@@ -169,8 +183,9 @@ def speed_px_s(window: TwinWindow, object_id: int) -> float:
     A track shorter than half a second is measured from end to end; one sight gives 0.
     """
     track = window.track(object_id)
-    points = _smooth_points(track)
     times = [time for time, _ in track]
+    with np.errstate(over="ignore", invalid="ignore"):
+        points = _smooth_points(track).tolist()
     best, end = 0.0, 0
     for start in range(len(points) - 1):
         end = max(end, start + 1)

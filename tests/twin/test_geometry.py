@@ -19,7 +19,6 @@ def test_boxes() -> None:
     assert g.box_area(a) == 8
     assert g.box_area((3, 3, 1, 9)) == 0
     assert g.box_centroid(b) == (4, 2)
-    assert g.box_diagonal((0, 0, 3, 4)) == 5
     assert g.box_intersection(a, b) == 2
     assert g.box_iou(a, b) == 2 / 14
     assert g.box_iou(a, (9, 9, 10, 10)) == 0
