@@ -19,6 +19,7 @@ from ..deploy.console import (
 )
 from .cards.commands import register as register_cards
 from .evaluate.language_commands import register as register_language
+from .evaluate.refine import register as register_refine
 from .evaluate.vision import register as register_vision
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ distill_app = typer.Typer(help="Train model sets (needs the [train] extra).", no
 eval_app = typer.Typer(help="Measure model sets (needs the [sim] extra).", no_args_is_help=True)
 register_cards(distill_app)
 register_language(eval_app)
+register_refine(eval_app)
 register_vision(eval_app)
 
 OutOption = Annotated[Path | None, typer.Option("-o", "--out", help="JSON file to write.")]
