@@ -21,7 +21,6 @@ from itertools import groupby
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import numpy as np
 import typer
 from rich.console import Console
 from rich.progress import track
@@ -44,6 +43,18 @@ from ..sim.questions.restricted import with_detect
 from ..twinbench import BenchSplit, load
 from .endtoend import matched_ids, score_question
 from .refine_planner import PlannerFigures, planner_figures, planner_table
+from .refine_tables import (
+    POLICIES,
+    Asked,
+    Missing,
+    Policy,
+    Refined,
+    level_table,
+    ms_figures,
+    refine_figures,
+    refine_table,
+    time_table,
+)
 from .remembered import RememberingEyes
 from .report import Table, document, show, write_json
 from .worlds import RenderedWorld, rendered_world
@@ -51,51 +62,28 @@ from .worlds import RenderedWorld, rendered_world
 __all__ = [
     "POLICIES",
     "Asked",
+    "Clip",
     "Missing",
     "Policy",
     "Refined",
+    "answered",
     "asked_of",
     "evaluate_refine",
+    "level_table",
     "nouns_of",
+    "refine_figures",
+    "refine_table",
     "register",
 ]
 
-Missing = Literal["all", "some"]
-Policy = Literal["static", "detect planned", "find looks", "full", "program"]
-POLICIES: tuple[Policy, ...] = ("static", "detect planned", "find looks", "full", "program")
 _SWITCH: dict[Policy, Refine] = {
     "static": "off", "detect planned": "call", "find looks": "auto", "full": "off",
     "program": "call",
 }  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Asked:
-    """A question, the words that were looked for, and the nouns of its program that were not."""
-
-    question: Question
-    words: tuple[str, ...]
-    missing: tuple[str, ...]
-    kind: Missing
-
-
-@dataclass(frozen=True)
-class Refined:
-    """What one policy made of one question."""
-
-    policy: Policy
-    asked: Asked
-    exact: bool
-    j: float
-    f: float
-    calls: int = 0
-    frames: int = 0
-    planned: bool = False  # the plan itself called detect
-    status: str = "ok"
-
-
 @dataclass
-class _World:
+class Clip:
     """A world with its frames as a provider, and the twins perceived of it by vocabulary."""
 
     world: RenderedWorld
@@ -105,7 +93,8 @@ class _World:
     matches: dict[tuple[str, ...] | None, dict[int, int]] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, world: RenderedWorld, eyes: Eyes) -> _World:
+    def of(cls, world: RenderedWorld, eyes: Eyes) -> Clip:
+        """Make a world's frames ready."""
         provider = RecentFrames(len(world.rgb_thw3), max_bytes=2**30)
         for true, image in zip(world.window.frames, world.rgb_thw3, strict=True):
             provider.push(Frame(true.index, true.timestamp_s, image, f"world-{world.seed}"))
@@ -174,7 +163,7 @@ def _asked(
     return Asked(question, words, tuple(sorted(missing)), kind)
 
 
-def answered(world: _World, asked: Asked, policy: Policy, reasoner: Reasoner) -> Refined:
+def answered(world: Clip, asked: Asked, policy: Policy, reasoner: Reasoner) -> Refined:
     """Answer one question under one policy and score it."""
     words = None if policy == "full" else asked.words
     window = world.twin(words)
@@ -258,13 +247,15 @@ def evaluate_refine(
     total = 0
     for seed, questions in track(by_world, description="refine", console=Console(stderr=True)):
         rendered = rendered_world(seed, tier, cache)
-        world = _World.of(rendered, eyes)
+        world = Clip.of(rendered, eyes)
         asked = asked_of(questions, rendered.window, seed, known)
         total += len(questions)
         for one in asked:
             found += [answered(world, one, policy, speaker) for policy in policies]
         planner_figures(planned, speaker, rendered.window, asked, known, seed)
-    times = list(_times(bundle_eyes(models), by_world, known, speaker, tier, cache, timed))
+    times = list(
+        _times(Eyes(load_bundle(models, threads=1)), by_world, known, speaker, tier, cache, timed)
+    )
     where = f"TwinBench {split}, {tier} tier, {len(by_world)} worlds, {models} set, {model.name}"
     figures = {
         "worlds": len(by_world),
@@ -272,19 +263,14 @@ def evaluate_refine(
         "asked": len({id(one.asked) for one in found}),
         "policies": refine_figures(found),
         "planner": planned.as_dict(),
-        "ms": _ms(times),
+        "ms": ms_figures(times),
         "weights": {
             **bundle_identities(bundle),
             "reasoner": {"id": model.name, "sha256": model.sha256},
         },
     }
     tables = [refine_table(found, where), level_table(found, where)]
-    return [*tables, planner_table(planned, where), _time_table(times, where)], figures
-
-
-def bundle_eyes(models: str) -> Eyes:
-    """Return networks that run every time, for measuring."""
-    return Eyes(load_bundle(models, threads=1))
+    return [*tables, planner_table(planned, where), time_table(times, where)], figures
 
 
 def _times(
@@ -302,7 +288,7 @@ def _times(
         if left <= 0:
             return
         rendered = rendered_world(seed, tier, cache)
-        world = _World.of(rendered, eyes)
+        world = Clip.of(rendered, eyes)
         for asked in asked_of(questions, rendered.window, seed, known)[: min(left, 3)]:
             left -= 1
             window = world.twin(asked.words)
@@ -312,111 +298,6 @@ def _times(
             counts = refiner.counts
             if counts.frames:
                 yield 1000 * (time.perf_counter() - began), counts.ms, counts.frames
-
-
-def _ms(times: Sequence[tuple[float, float, int]]) -> dict[str, Any]:
-    if not times:
-        return {"count": 0}
-    answer, refine, frames = (np.array(column, float) for column in zip(*times, strict=True))
-    return {
-        "count": len(times),
-        "answer_median_ms": float(np.median(answer)),
-        "refine_median_ms": float(np.median(refine)),
-        "refine_p95_ms": float(np.percentile(refine, 95)),
-        "refine_ms_per_frame": float(refine.sum() / frames.sum()),
-    }
-
-
-# ---- figures
-
-
-def refine_figures(found: Sequence[Refined]) -> dict[str, Any]:
-    """Per policy and per group of questions: count, exact ids, J, F, calls and frames."""
-    policies = dict.fromkeys(one.policy for one in found)
-    return {
-        policy: {
-            name: _figures(chosen)
-            for name, chosen in _groups([one for one in found if one.policy == policy]).items()
-        }
-        for policy in policies
-    }
-
-
-def _groups(found: Sequence[Refined]) -> dict[str, list[Refined]]:
-    groups: dict[str, list[Refined]] = {
-        "all nouns missing": [one for one in found if one.asked.kind == "all"],
-        "some nouns missing": [one for one in found if one.asked.kind == "some"],
-    }
-    for level in (1, 2, 3, 4):
-        groups[f"level {level}"] = [o for o in found if o.asked.question.level == level]
-    groups["all"] = list(found)
-    return {name: chosen for name, chosen in groups.items() if chosen}
-
-
-def _figures(found: Sequence[Refined]) -> dict[str, Any]:
-    return {
-        "count": len(found),
-        "exact": float(np.mean([one.exact for one in found])),
-        "j": float(np.mean([one.j for one in found])),
-        "f": float(np.mean([one.f for one in found])),
-        "calls": float(np.mean([one.calls for one in found])),
-        "frames": float(np.mean([one.frames for one in found])),
-        "planned": float(np.mean([one.planned for one in found])),
-        "errors": sum(one.status == "error" for one in found),
-    }
-
-
-_TITLES: dict[str, str] = {
-    "static": "static twin",
-    "detect planned": "refined: the plan calls detect",
-    "find looks": "refined: find looks by itself",
-    "full": "all words from the start",
-    "program": "the question's program, refined",
-}
-
-
-def refine_table(found: Sequence[Refined], where: str) -> Table:
-    """Exact ids, J and F by policy, for all nouns missing and for some."""
-    rows = []
-    for policy, groups in refine_figures(found).items():
-        for name in ("all nouns missing", "some nouns missing", "all"):
-            if name in groups:
-                row = groups[name]
-                keys = ("count", "exact", "j", "f", "calls", "frames", "errors")
-                rows.append((f"{_TITLES[policy]}, {name}", *(row[key] for key in keys)))
-    return Table(
-        f"Words that were not looked for, {where}",
-        ("twin", "count", "exact ids", "J", "F", "looks", "frames", "errors"),
-        tuple(rows),
-        ("looks: calls per answer that looked again; frames: of 32 that they looked at",),
-    )
-
-
-def level_table(found: Sequence[Refined], where: str) -> Table:
-    """Exact ids by policy and level."""
-    figures = refine_figures(found)
-    names = [f"level {level}" for level in (1, 2, 3, 4)]
-    rows = []
-    for policy, groups in figures.items():
-        cells = [groups[name]["exact"] if name in groups else None for name in names]
-        rows.append((_TITLES[policy], groups["all"]["count"], *cells, groups["all"]["exact"]))
-    return Table(
-        f"Words that were not looked for, exact ids by level, {where}",
-        ("twin", "count", *names, "all"),
-        tuple(rows),
-    )
-
-
-def _time_table(times: Sequence[tuple[float, float, int]], where: str) -> Table:
-    ms = _ms(times)
-    names = ("answer_median_ms", "refine_median_ms", "refine_p95_ms", "refine_ms_per_frame")
-    row = ("find looks by itself", ms["count"], *(ms.get(name) for name in names))
-    return Table(
-        f"What looking again takes, {where}",
-        ("policy", "answers", "answer ms", "looking ms", "95 %", "ms per frame"),
-        (row,),
-        ("median of answers that looked; one thread per network",),
-    )
 
 
 # ---- the command

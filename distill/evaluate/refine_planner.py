@@ -11,7 +11,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ...reasoner.rollout import Reasoner
 from ...twin.schema import FrameTwin, ObjectTwin
@@ -20,10 +20,8 @@ from ...twin.tools.semantic import find
 from ...twin.window import TwinWindow
 from ..sim.questions import Question
 from ..sim.questions.programs import EVERYTHING
+from .refine_tables import Asked
 from .report import Table
-
-if TYPE_CHECKING:
-    from .refine import Asked
 
 __all__ = ["PlannerFigures", "Scene", "planner_figures", "planner_table"]
 
