@@ -12,6 +12,7 @@ thing and come out elsewhere may swap.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from threading import Lock
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,12 +44,17 @@ class Tracker:
         self._candidates: list[Track] = []
         self._left: list[Track] = []  # remembered for re-identification only
         self._next_id = 1
+        self._giving = Lock()  # of ids: another thread may reserve some
         self._start_s: float | None = None
         self._last_s = 0.0
 
     def reserve(self, count: int) -> int:
-        """Set ids aside for objects that others found; returns the first of ``count`` in a row."""
-        first, self._next_id = self._next_id, self._next_id + count
+        """Set ids aside for objects that others found; returns the first of ``count`` in a row.
+
+        From any thread, unlike everything else here.
+        """
+        with self._giving:
+            first, self._next_id = self._next_id, self._next_id + count
         return first
 
     @property
@@ -370,8 +376,7 @@ class Tracker:
         ready = [c for c in self._candidates if c.hits >= c.needed]
         self._candidates = [c for c in self._candidates if c.hits < c.needed]
         for track in ready:
-            track.id = self._next_id
-            self._next_id += 1
+            track.id = self.reserve(1)
             self.counts.created += 1
             self._tracks.append(track)
 

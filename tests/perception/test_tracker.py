@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass
 
 import numpy as np
@@ -565,3 +566,18 @@ def test_reserved_ids_are_never_given() -> None:
     assert t.update(look(mug(60, 60)), None, 0.0, SIZE) == (1,)
     assert (t.reserve(3), t.reserve(1)) == (2, 5)
     assert t.update(look(mug(60, 60), bowl(180, 180)), None, 0.1, SIZE) == (1, 6)
+
+
+def test_ids_are_reserved_from_many_threads_once_each() -> None:
+    t = Tracker()
+    given: list[int] = []
+
+    def take() -> None:
+        given.extend(t.reserve(1) for _ in range(2000))
+
+    threads = [threading.Thread(target=take) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(given) == list(range(1, 8001))
