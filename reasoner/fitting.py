@@ -10,13 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from operator import is_not
 
-from ..twin.schema import FrameTwin
 from ..twin.text import MAX_MOMENTS, MAX_OBJECTS
 from ..twin.tools.base import Tool
 from ..twin.window import TwinWindow
 from . import prompts
+from .kept import Kept
 from .models.base import LanguageModel
 
 __all__ = ["LEVELS", "Fitter", "Prompt"]
@@ -67,8 +66,7 @@ class Fitter:
     def __init__(self, model: LanguageModel) -> None:
         self.model = model
         self.level = 0
-        self._frames: tuple[FrameTwin, ...] = ()
-        self._made: dict[tuple[object, ...], str] = {}  # of one state of the window, by bounds
+        self._kept = Kept()
 
     def fit(
         self,
@@ -109,13 +107,11 @@ class Fitter:
     def _prefix(
         self, window: TwinWindow, tools: Mapping[str, Tool], words: tuple[str, ...], level: int
     ) -> str:
-        frames = window.frames
-        if len(frames) != len(self._frames) or any(map(is_not, frames, self._frames)):
-            self._frames, self._made = frames, {}
-        key = (level, words, tuple(tools), window.vocabulary)
-        if key not in self._made:
-            objects, moments = LEVELS[level]
-            self._made[key] = prompts.prefix(
+        objects, moments = LEVELS[level]
+        return self._kept.get(
+            window,
+            (level, words, tuple(tools)),
+            lambda: prompts.prefix(
                 window,
                 tools,
                 self.model.style,
@@ -123,8 +119,8 @@ class Fitter:
                 self.model.layout,
                 max_objects=objects,
                 max_moments=moments,
-            )
-        return self._made[key]
+            ),
+        )
 
 
 def _tokens(model: LanguageModel, text: str, enough: int = -1) -> int:

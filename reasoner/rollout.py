@@ -14,7 +14,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, get_args
 
 from ..twin.errors import EdgeTwinError, ModelError, QueryError
-from ..twin.tools.base import MAX_STEPS
+from ..twin.tools.base import MAX_STEPS, Kind
 from ..twin.tools.registry import DEFAULT_REGISTRY, ToolRegistry
 from ..twin.window import TwinWindow
 from ..twin.words import clean, words_of
@@ -23,6 +23,7 @@ from .answer import Answer, Status
 from .conversation import Budget, Conversation, Run, elapsed_ms
 from .fitting import Fitter
 from .grammar import Grammar, build_grammar
+from .kept import Kept
 from .models.base import Context, LanguageModel
 from .prompts import Mode
 from .resolving import ANSWERABLE, Resolved, last_ids
@@ -75,6 +76,8 @@ class Reasoner:
         self.tolerant = tolerant
         self.mode: Mode = _known_mode(mode)
         self.guided = guided
+        self._grammars = Kept()
+        self._offered: tuple[ToolRegistry, ToolRegistry] | None = None  # the last one, filtered
         self._warm = Warm()  # the context of the last answer; one twin's text and a question
 
     def answer(
@@ -111,10 +114,13 @@ class Reasoner:
 
     def tools_for(self, registry: ToolRegistry | None = None) -> ToolRegistry:
         """The tools that the model may call: those it was trained with."""
-        usable, known = registry or self.registry, self.model.tools
-        if known is None or all(name in known for name in usable):
-            return usable
-        return ToolRegistry(tool for tool in usable.values() if tool.name in known)
+        given, known = registry or self.registry, self.model.tools
+        if known is None or all(name in known for name in given):
+            return given
+        if self._offered is None or self._offered[0] is not given:
+            usable = ToolRegistry(tool for tool in given.values() if tool.name in known)
+            self._offered = (given, usable)
+        return self._offered[1]
 
     def reserve(self) -> int:
         """Tokens that a prompt leaves free for what is generated and inserted."""
@@ -125,22 +131,38 @@ class Reasoner:
     ) -> Grammar:
         """What the next turn of a question is held to, for this twin."""
         run, tools = run or Run(), self.tools_for(registry)
+        kinds = tuple(result.kind for result in run.results)
+        plan = run.rounds < self.budget.rounds and len(kinds) < MAX_STEPS
+        key = (id(tools), run.mode, kinds, plan, self.vocabulary)
+        # The registry is kept with the grammar, so that its id stays its own.
+        made = self._grammars.get(
+            window, key, lambda: (self._build(window, run.mode, kinds, plan, tools), tools)
+        )
+        return made[0]
+
+    def _build(
+        self,
+        window: TwinWindow,
+        mode: Mode,
+        kinds: tuple[Kind, ...],
+        plan: bool,
+        tools: ToolRegistry,
+    ) -> Grammar:
         names = {key for i in window.ids() for key in window.latest(i).attributes}
         values = {v for i in window.ids() for v in window.latest(i).attributes.values()}
         words = {*self.vocabulary, *self.model.plan_words, *words_of(window), "object"}
         known = {"color", *_COLOURS}
-        done, kinds = len(run.results), [result.kind for result in run.results]
         return build_grammar(
             tools.json_schemas(),
             window.ids(),
             words,
             {text for text in names | values | known if text and text.isprintable()},
-            mode=run.mode,
+            mode=mode,
             max_steps=MAX_STEPS,
-            plan=run.rounds < self.budget.rounds and done < MAX_STEPS,
+            plan=plan,
             references=tuple(k for k, kind in enumerate(kinds, 1) if kind in ANSWERABLE),
             kinds={tool.name: tool.returns for tool in tools.values()},
-            first_step=done + 1,
+            first_step=len(kinds) + 1,
             earlier=tuple(k for k, kind in enumerate(kinds, 1) if kind == "ids"),
         )
 

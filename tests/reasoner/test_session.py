@@ -209,7 +209,12 @@ def test_the_text_of_a_twin_is_written_once_until_the_twin_changes() -> None:
     fitter = Fitter(ScriptedModel([]))
     first = fitter.fit(window, DEFAULT_REGISTRY, (), (), 0).prefix
     assert fitter.fit(window, DEFAULT_REGISTRY, (), ("question: a\n",), 9).prefix is first
+    reasoner = Reasoner(ScriptedModel([], tools=["find", "moved"]))
+    grammar = reasoner.grammar(window)
+    assert reasoner.grammar(window) is grammar
     window.append(frame(3))
+    assert reasoner.grammar(window) is not grammar
+    assert reasoner.grammar(window) == grammar
     second = fitter.fit(window, DEFAULT_REGISTRY, (), (), 0).prefix
     assert second == prompts.prefix(window, DEFAULT_REGISTRY)
     assert second != first
