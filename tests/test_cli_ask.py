@@ -19,6 +19,7 @@ from edgetwin.deploy.track import track
 from edgetwin.twin.jsonl import read_frames
 
 from .deploy.scenes import write_clip
+from .reasoner.loopback import said, serving
 from .test_cli import CLIP, QUESTION, ROOT, assert_refused, edgetwin, embedded
 
 COMMAND = [sys.executable, "-m", "edgetwin.cli", "ask"]
@@ -143,6 +144,31 @@ def test_a_budget_that_ends_is_told(twin: Path) -> None:
     got = edgetwin("ask", twin, "-q", QUESTION, "--budget-s", 0.01, "--json")
     record = json.loads(got.stdout)
     assert (record["status"], record["ended_by"]) in {("partial", "seconds"), ("error", "seconds")}
+
+
+@embedded
+def test_another_language_model_answers_over_a_socket(twin: Path) -> None:
+    pytest.importorskip("httpx2", reason="endpoints need the [remote] extra")
+    plan = '<plan>[{"tool":"find","words":["teapot"]}]</plan>'
+    with serving() as server:
+        server.script.extend(
+            [said(f"<reason>the teapot</reason>{plan}"), said("<answer>$1</answer>")]
+        )
+        got = edgetwin("ask", twin, "-q", "What pours tea?", "--json", "--language",
+                       f"{server.url}#tiny")  # fmt: skip
+        assert got.returncode == 0, got.stderr
+        sent = json.dumps(server.asked[0].body)
+    record = json.loads(got.stdout)
+    assert [o["label"] for o in record["objects"]] == ["teapot"]
+    assert record["rationale"] == "the teapot"
+    assert "tiny" in record["models"]["reasoner"]["id"]
+    assert "question: What pours tea?" in sent
+    assert "purple teapot" in sent
+    dead = edgetwin(
+        "ask", twin, "-q", "x", "--json", "--language", f"{server.url}#tiny", "--budget-s", 5
+    )
+    assert dead.returncode == 2
+    assert json.loads(dead.stdout)["status"] == "error"
 
 
 @embedded
