@@ -123,7 +123,7 @@ def test_it_does_not_wait_beyond_its_time(server: Loopback, when: str) -> None:
     began = time.monotonic()
     with pytest.raises(ModelError, match=r"HTTP 429 \(slow down\); it asks to wait \d{3} s: wait"):
         endpoint(server).chat(HELLO)
-    assert time.monotonic() - began < 1
+    assert time.monotonic() - began < 10
     assert len(server.asked) == 1
 
 
@@ -186,14 +186,14 @@ def test_a_cut_reply_is_asked_for_again(server: Loopback) -> None:
 
 
 @pytest.mark.parametrize(
-    "say", [Say(b"{}", wait_s=2.5), Say(b" " * 60, drip_s=0.05)], ids=["silent", "dripping"]
+    "say", [Say(b"{}", wait_s=30), Say(b" " * 600, drip_s=0.05)], ids=["silent", "dripping"]
 )
 def test_a_slow_server_is_left_in_time(server: Loopback, say: Say) -> None:
     server.script.append(say)
     began = time.monotonic()
     with pytest.raises(TimedOut, match="allow more seconds"):
         endpoint(server).chat(HELLO, deadline_s=began + 0.3)
-    assert 0.25 < time.monotonic() - began < 1.5
+    assert 0.25 < time.monotonic() - began < 10
 
 
 def test_no_server_and_no_time_are_told() -> None:

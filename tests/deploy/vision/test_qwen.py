@@ -180,7 +180,7 @@ def test_stops_budgets_and_time(model: QwenVl) -> None:
     began = time.monotonic()
     with pytest.raises(TimedOut, match="allow more seconds"):
         model.chat(ask(), Sampling(max_tokens=3000), deadline_s=began + 0.3)
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 30
     with pytest.raises(TimedOut):
         model.chat(ask(), deadline_s=began)
     with pytest.raises(ModelError, match="expected a prompt of at most"):

@@ -53,7 +53,7 @@ def test_prose_and_broken_json_are_refused_soon(text: str) -> None:
     began = time.perf_counter()
     with pytest.raises(ProtocolError, match="expected JSON in <answer>"):
         read_reply(text)
-    assert time.perf_counter() - began < 1.0
+    assert time.perf_counter() - began < 5.0
 
 
 def test_numbers_are_checked() -> None:

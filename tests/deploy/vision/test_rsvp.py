@@ -162,7 +162,7 @@ def test_broken_answers_end_in_a_status(server: Loopback, rsvp: Proposer, name: 
     server.script += [said(text)] * 2
     began = time.perf_counter()
     found = rsvp.propose(frames()[0], QUESTION)
-    assert time.perf_counter() - began < 3
+    assert time.perf_counter() - began < 10
     assert (found.status, len(found)) == ("error", 0)
     assert problem in found.message
     assert len(server.asked) == 2
@@ -173,9 +173,9 @@ def test_an_endpoint_that_fails_is_a_model_error(server: Loopback, rsvp: Propose
     server.script.append(Say(b'{"error":{"message":"no vision"}}', 400))
     with pytest.raises(ModelError, match=r"HTTP 400 \(no vision\)"):
         rsvp.propose(frames()[0], QUESTION)
-    server.script.append(Say(b"{}", wait_s=1.5))
+    server.script.append(Say(b"{}", wait_s=30))
     with pytest.raises(ModelError, match="allow more seconds"):
-        rsvp.propose(frames()[0], QUESTION, deadline_s=time.monotonic() + 0.3)
+        rsvp.propose(frames()[0], QUESTION, deadline_s=time.monotonic() + 1.0)
 
 
 def test_questions_enter_as_quoted_data(server: Loopback, rsvp: Proposer) -> None:

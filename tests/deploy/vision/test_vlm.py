@@ -173,7 +173,7 @@ def test_odd_answers_end_in_a_status(server: Loopback, name: str) -> None:
     server.script += [said(text)] * 2
     began = time.perf_counter()
     found = vlm(server).propose(frames()[0], QUESTION)
-    assert time.perf_counter() - began < 3
+    assert time.perf_counter() - began < 10
     assert found.status == status
     assert len(server.asked) == (2 if status == "error" else 1)
     assert bool(found.message) == (status != "ok")
