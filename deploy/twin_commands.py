@@ -64,10 +64,10 @@ def _until(window: TwinWindow, at: float) -> TwinWindow:
 def _show_text(
     window: TwinWindow, layout: Literal["full", "compact"], models: str, as_json: bool
 ) -> None:
-    from ..twin.text import describe
+    from ..reasoner.prompts import prefix
     from .ask import load_reasoner
 
-    text = describe(window, layout)
+    text = prefix(window, {}, layout=layout)
     tokens = load_reasoner(models).model.count(text)
     if as_json:
         print_json({"layout": layout, "tokens": tokens, "text": text})

@@ -47,12 +47,11 @@ def test_show_prints_exactly_what_the_model_reads_and_its_tokens(twin: Path) -> 
     full = edgetwin("twin", "show", twin, "--text", "full")
     assert full.returncode == 0, full.stderr
     lines = full.stdout.splitlines()
-    assert lines[0] == "frame 128x96"
-    assert lines[1] == "2 blue box x95 y65 w30 h30"
+    assert lines[:3] == ["twin", "frame 128x96", "2 blue box x95 y65 w30 h30"]
     assert lines[-1] == "time 0.0-0.7"
     compact = edgetwin("twin", "show", twin, "--text", "compact", "--json")
     document = json.loads(compact.stdout)
-    assert document["text"].splitlines()[0] == "2 blue box x74 y67"
+    assert document["text"].splitlines()[:2] == ["twin", "2 blue box x74 y67"]
     count = int(full.stderr.split()[0])
     assert full.stderr.split()[1] == "tokens"
     assert 10 < document["tokens"] < count < 80
