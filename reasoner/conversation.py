@@ -129,7 +129,7 @@ class Conversation:
             ModelError: if the runtime failed.
         """
         while True:
-            start = self.context.length
+            start, rationale = self.context.length, self.run.rationale
             try:
                 text = self._generate()
             except ModelError as error:
@@ -143,6 +143,7 @@ class Conversation:
                     if isinstance(error, StepError):
                         self.run.results += error.results
                     raise type(error)(self._told_before(str(error))) from error
+                self.run.rationale = rationale
                 continue
             if resolved is not None or self.run.ended_by:
                 return resolved

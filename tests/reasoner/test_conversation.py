@@ -123,9 +123,10 @@ def test_the_context_can_end_an_answer(window: TwinWindow) -> None:
 
 
 def test_a_plan_that_cannot_run_is_asked_for_again(window: TwinWindow) -> None:
-    wrong = '<plan>[{"tool":"look","words":["mug"]}]</plan>'
-    model = ScriptedModel([wrong, MUGS, "<answer>$1</answer>"])
+    wrong = '<reason>first</reason><plan>[{"tool":"look","words":["mug"]}]</plan>'
+    model = ScriptedModel([wrong, f"<reason>again</reason>{MUGS}", "<answer>$1</answer>"])
     answer = Reasoner(model).answer("mugs", window)
+    assert answer.rationale == "again"
     assert (answer.status, answer.ids, answer.repairs, answer.rounds) == ("ok", [1, 2], 1, 1)
     assert answer.results == [[1, 2]]
     assert [step["tool"] for step in answer.plan] == ["find"]
