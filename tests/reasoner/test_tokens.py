@@ -8,6 +8,10 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
+pytest.importorskip("tokenizers")
+
+from tokenizers import Tokenizer
+
 from edgetwin.reasoner.grammar import build_grammar
 from edgetwin.reasoner.models.base import Piece
 from edgetwin.reasoner.models.constraint import Constraint
@@ -187,8 +191,12 @@ def test_a_failing_grammar_is_ours() -> None:
         Constraint("not json", 8, [0])
 
 
+def over(tokenizer_json: str) -> Constraint:
+    return Constraint(tokenizer_json, Tokenizer.from_str(tokenizer_json).get_vocab_size(), [1950])
+
+
 def test_compiled_grammars_are_few_and_reused(embedded_json: str) -> None:
-    constraint = Constraint(embedded_json, 2048, [1950])
+    constraint = over(embedded_json)
     grammars = [build_grammar((), (i,), (), ()) for i in range(1, 40)]
     for each in grammars:
         constraint.matcher(each)
@@ -201,7 +209,7 @@ def test_compiled_grammars_are_few_and_reused(embedded_json: str) -> None:
 
 
 def test_matchers_of_one_grammar_are_apart(embedded_json: str) -> None:
-    constraint = Constraint(embedded_json, 2048, [1950])
+    constraint = over(embedded_json)
     rules = build_grammar((), (7,), (), (), plan=False, references=())
     one, two = constraint.matcher(rules), constraint.matcher(rules)
     assert one.forced() == [constraint.added["<answer>"]]
