@@ -117,8 +117,7 @@ class Asker:
             KeyboardInterrupt: if interrupted; the cache is dropped, twin and history stay.
         """
         warnings = self._refresh()
-        if self._refiner is not None:
-            self._refiner.begin()
+        looked = self._begin_looking()
         try:
             given = self._session.ask(question, mode=self.mode).model_dump(mode="json")
         except EdgeTwinError as error:
@@ -129,7 +128,7 @@ class Asker:
         record = self._record(question, given, warnings)
         self.history.append(record)
         try:
-            self.feed.record(record, self._refined())
+            self.feed.record(record, self._refined(looked))
         except EdgeTwinError as error:  # the disk is full: the answer is given all the same
             record["warnings"].append(str(error))
         return record
@@ -151,8 +150,18 @@ class Asker:
             self._session.close()
         self._session = self._begin(history)
 
-    def _refined(self) -> list[FrameTwin]:
-        return [] if self._refiner is None else self._refiner.refined(self.feed.window)
+    def _begin_looking(self) -> int:
+        """Give the answer its whole budget of looks; return how many frames were looked at yet."""
+        if self._refiner is None:
+            return 0
+        self._refiner.begin()
+        return self._refiner.counts.frames
+
+    def _refined(self, looked: int) -> list[FrameTwin]:
+        """The frames that this answer changed, among those that earlier ones did."""
+        if self._refiner is None or self._refiner.counts.frames == looked:
+            return []
+        return self._refiner.refined(self.feed.window)
 
     def cache(self) -> dict[str, float]:
         """Return the session's prompt tokens, how many came from the cache, and their share."""
