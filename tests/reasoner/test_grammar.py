@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import json
 import random
 from collections.abc import Callable, Sequence
@@ -20,9 +19,6 @@ from llguidance import LLMatcher, LLTokenizer
 from llguidance.gbnf_to_lark import any_to_lark
 from tokenizers import Tokenizer
 
-from edgetwin.distill.reasoner.produce import example
-from edgetwin.distill.reasoner.records import pieces
-from edgetwin.distill.reasoner.tokenizer import extend
 from edgetwin.reasoner.bundle import EMBEDDED
 from edgetwin.reasoner.grammar import LENGTHS, Grammar, build_grammar
 from edgetwin.reasoner.grammar_lark import Cutter
@@ -98,14 +94,6 @@ class Judge:
 @pytest.fixture(scope="module")
 def embedded() -> Judge:
     return Judge(WRITTEN)
-
-
-@pytest.fixture(scope="module")
-def grown() -> Judge:
-    """With the tokens that training adds for tools and tags which the shipped one lacks."""
-    tokenizer = Tokenizer.from_str(WRITTEN)
-    extend(tokenizer, detecting())
-    return Judge(tokenizer.to_str())
 
 
 @pytest.fixture(scope="module")
@@ -237,54 +225,6 @@ def test_added_tokens_are_cut_leftmost_then_longest(embedded: Judge) -> None:
     ids = [embedded.constraint.added[p] for p in pieces]
     assert ids == [token for token in embedded.encode(plan) if token > 1950]
     assert {'"]},', ',"name":"color","value":"', '","of":['} <= set(pieces)
-
-
-def detecting() -> list[dict[str, Any]]:
-    """The default tools' schemas and that of ``detect``, which deploy registers."""
-    detect = copy.deepcopy(SCHEMAS[0])
-    detect["properties"]["tool"]["const"] = "detect"
-    return [*SCHEMAS, detect]
-
-
-@pytest.mark.parametrize(("kind", "seeds"), [("embedded", (0, 1)), ("grown", (2, 3, 4))])
-def test_reference_chains_are_accepted_token_by_token(
-    kind: str, seeds: tuple[int, ...], request: pytest.FixtureRequest
-) -> None:
-    judge: Judge = request.getfixturevalue(kind)
-    schemas, kinds = detecting(), {**KINDS, "detect": "ids"}
-    texts = tokens = forced = 0
-    for seed in seeds:
-        made = example(seed)
-        for item in made.items if made is not None else ():
-            said = [text for text, mine in pieces(item) if mine]
-            steps = json.loads(item.plan or "[]")
-            words = {word for step in steps for word in step.get("words", ())}
-            values = {step[k] for step in steps for k in ("name", "value") if k in step}
-            ids = {i for step in steps for v in step.values() if isinstance(v, list) for i in v}
-            for part, text in enumerate(said):
-                rules = build_grammar(
-                    schemas,
-                    sorted(i for i in ids if isinstance(i, int)) or (1, 2, 30),
-                    words,
-                    values,
-                    mode=item.mode,
-                    plan=part == 0,
-                    references=() if part == 0 else range(1, 9),
-                    kinds=kinds,
-                )
-                matcher = judge.constraint.matcher(rules)
-                wanted = judge.encode(text.removesuffix("<|endoftext|>"))
-                texts, tokens = texts + 1, tokens + len(wanted)
-                while wanted:
-                    given = matcher.forced()
-                    assert given == wanted[: len(given)], text
-                    forced += len(given)
-                    wanted = wanted[len(given) :]
-                    if wanted:
-                        assert matcher.take(wanted.pop(0)), text
-                assert matcher.done, text
-    assert texts > 60
-    assert forced / tokens > 0.15  # of a chain's tokens cost no step of the model
 
 
 @pytest.mark.parametrize("kind", ["embedded", "plain"])
