@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import pytest
@@ -38,8 +38,14 @@ def piped(text: bytes, *args: object) -> subprocess.CompletedProcess[bytes]:
     return subprocess.run(command, input=text, capture_output=True, timeout=120, check=False)
 
 
-def talked(steps: Iterable[tuple[bytes, bytes]], *args: object) -> tuple[str, int]:
-    """Type lines at a terminal, each after its mark was shown; return the screen and exit code."""
+Mark = bytes | Callable[[], bool]
+
+
+def talked(steps: Iterable[tuple[Mark, bytes]], *args: object) -> tuple[str, int]:
+    """Type lines at a terminal, each after its mark; return the screen and the exit code.
+
+    A mark is what has to be shown, or what has to come true.
+    """
     process, terminal = pty.fork()
     if process == 0:
         os.chdir(ROOT)
@@ -47,9 +53,9 @@ def talked(steps: Iterable[tuple[bytes, bytes]], *args: object) -> tuple[str, in
     shown, until = b"", time.monotonic() + 90
     for mark, typed in steps:
         begun = len(shown)
-        while mark not in shown[begun:] and time.monotonic() < until:
+        while not (ready := _ready(mark, shown[begun:])) and time.monotonic() < until:
             shown += _read(terminal)
-        assert mark in shown[begun:], shown
+        assert ready, shown
         os.write(terminal, typed)
     while time.monotonic() < until:
         try:
@@ -58,6 +64,10 @@ def talked(steps: Iterable[tuple[bytes, bytes]], *args: object) -> tuple[str, in
             break
     os.close(terminal)
     return shown.decode(errors="replace"), os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
+
+
+def _ready(mark: Mark, shown: bytes) -> bool:
+    return mark in shown if isinstance(mark, bytes) else mark()
 
 
 def _read(terminal: int) -> bytes:
@@ -202,6 +212,29 @@ def test_a_person_talks_to_it(twin: Path, tmp_path: Path) -> None:
     assert code == 130, shown
     assert "interrupted" in shown
     assert "Traceback" not in shown
+
+
+@embedded
+def test_ctrl_c_ends_an_answer_and_the_session_goes_on(twin: Path) -> None:
+    pytest.importorskip("httpx2", reason="endpoints need the [remote] extra")
+    plan = '<reason>it</reason><plan>[{"tool":"find","words":["teapot"]}]</plan>'
+    with serving() as server:
+        slow = said(plan)
+        slow.wait_s = 20.0
+        server.script.extend([slow, said(plan), said("<answer>$1</answer>")])
+        steps = [
+            (b"? ", b"What pours tea?\n"),
+            (b"What pours tea?\r\n", b""),
+            (lambda: bool(server.asked), b"\x03"),
+            (b"? ", b"What pours tea?\n"),
+            (b"#", b"/quit\n"),
+        ]
+        began = time.monotonic()
+        shown, code = talked(steps, twin, "--language", f"{server.url}#tiny", "--budget-s", 60)
+    assert code == 0, shown
+    assert "stopped; what was seen is kept" in shown
+    assert "teapot" in shown
+    assert time.monotonic() - began < 60
 
 
 @embedded
