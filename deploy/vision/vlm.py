@@ -29,7 +29,7 @@ from .talk import THINK, converse
 
 __all__ = ["Prompted", "Vlm", "VlmConfig", "prompt", "read_prompts"]
 
-_BOXES = ("bbox_2d", "bbox", "box_2d", "box", "bounding_box")
+_BOXES = ("bbox_2d", "bbox", "box", "bounding_box")  # not box_2d, which is y first elsewhere
 _POINTS = ("point_2d", "point", "points_1", "points_2", "points", "points_2d")
 _MAX_POINTS = 4  # per object; Seg-Zero gives two
 _LEAST_SIDE = 1.0  # pixels of the frame below which a box holds nothing

@@ -65,7 +65,11 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """How to generate; ``extra`` are further fields of the request body, which win."""
+    """How to generate; ``extra`` are further fields of the request body, which win.
+
+    A None among them takes a field out, for servers that refuse it:
+    ``{"max_tokens": None, "max_completion_tokens": 512, "temperature": None}``.
+    """
 
     max_tokens: int = 512
     temperature: float = 0.0
@@ -201,7 +205,8 @@ class Endpoint:
         given |= {"temperature": sampling.temperature, "stream": False}
         given |= {"stop": list(sampling.stop)} if sampling.stop else {}
         given |= {"seed": sampling.seed} if sampling.seed is not None else {}
-        payload = json.dumps({**given, **self._extra, **sampling.extra}).encode()
+        given = {**given, **self._extra, **sampling.extra}
+        payload = json.dumps({k: v for k, v in given.items() if v is not None}).encode()
         if len(payload) > MAX_REQUEST_BYTES:
             raise ModelError(
                 f"expected a request of at most {MAX_REQUEST_BYTES >> 20} MiB, got "

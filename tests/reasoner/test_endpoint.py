@@ -89,6 +89,13 @@ def test_a_completion_is_sent_and_read_exactly(server: Loopback) -> None:
     assert "authorization" not in asked.headers
 
 
+def test_fields_that_a_server_refuses_are_taken_out(server: Loopback) -> None:
+    server.script.append(said("ok"))
+    extra = {"max_tokens": None, "temperature": None, "max_completion_tokens": 9}
+    endpoint(server, extra=extra).chat(HELLO)
+    assert set(server.asked[0].body) == {"model", "messages", "stream", "max_completion_tokens"}
+
+
 def test_the_stop_that_a_server_names_is_told(server: Loopback) -> None:
     server.script.append(said("<answer>none", stop_reason="</answer>"))
     assert endpoint(server).chat(HELLO).stop == "</answer>"

@@ -12,7 +12,9 @@ import pytest
 from edgetwin.reasoner.models.base import LanguageModel
 from edgetwin.reasoner.models.endpoint import Endpoint, Sampling
 from edgetwin.reasoner.models.openai import OpenAiModel, pieces
+from edgetwin.reasoner.rollout import Reasoner
 from edgetwin.twin.errors import ModelError
+from edgetwin.twin.window import TwinWindow
 
 from . import served
 from .conformance import STOPS, Conformance, generate, grammar
@@ -180,3 +182,36 @@ def test_what_cannot_be_is_refused(server: Loopback) -> None:
     for options in ({"api": wrong}, {"grammar_field": wrong}):
         with pytest.raises(ModelError, match="expected api"):
             model_of(server, **options)
+
+
+@pytest.mark.parametrize("api", ["chat", "completions"])
+def test_a_whole_answer_over_the_socket(
+    script: Loopback, window: TwinWindow, api: Literal["chat", "completions"]
+) -> None:
+    say = said if api == "chat" else completed
+    plan = '[{"tool":"find","words":["mug"]},{"tool":"attribute","name":"color","value":"red","ids":"$1"}]'  # fmt: skip
+    script.script += [
+        say("The mugs are at the left."),
+        say(f"<reason>red mugs</reason><plan>{plan}"),
+        say("<answer>$2"),
+    ]
+    answer = Reasoner(model_of(script, api=api)).answer("the red mug", window)
+    assert (answer.status, answer.ids, answer.repairs) == ("ok", [1], 1)
+    assert answer.results == [[1, 2], [1]]
+    assert answer.rationale == "red mugs"
+    first, last = script.asked[0].body, script.asked[-1].body
+    sent = str(first["messages"] if api == "chat" else first["prompt"])
+    assert "question: the red mug" in sent
+    assert "find(words" in sent  # the tools are described to a model that was not trained on them
+    assert "<results>[[1,2],[1]]</results>" in str(
+        last["messages"] if api == "chat" else last["prompt"]
+    )
+
+
+def test_an_endpoint_that_fails_ends_in_a_status(script: Loopback, window: TwinWindow) -> None:
+    reasoner = Reasoner(model_of(script))
+    for say, match in ((Say(b"{}", 401), "HTTP 401"), (Say(b"<html>"), "a JSON reply")):
+        script.script.append(say)
+        answer = reasoner.answer("the red mug", window)
+        assert (answer.status, answer.ids) == ("error", [])
+        assert match in answer.message
