@@ -13,6 +13,7 @@ from edgetwin.twin.tools.registry import DEFAULT_REGISTRY
 from edgetwin.twin.window import TwinWindow
 
 from ..attacks.broken_models import BrokenModel
+from .conftest import make_object
 
 MUGS = '<plan>[{"tool":"find","words":["mug"]}]</plan>'
 BOXES = '<plan>[{"tool":"find","words":["box"]},{"tool":"left_of","ids":"$1","of":"$2"}]</plan>'
@@ -289,3 +290,42 @@ def test_model_errors_say_what_was_asked_again(window: TwinWindow) -> None:
     assert answer.status == "error"
     assert "JSON list" in answer.message
     assert "asked again, then: expected another scripted reply" in answer.message
+
+
+def detect(window: TwinWindow, words: list[str]) -> Ids:
+    """Ids with these labels, looked for now; here one object is always found."""
+    last = window.last
+    assert last is not None
+    window.amend({last.index: [make_object(7, words[0], "grey", 99, 99)]}, words)
+    return [7]
+
+
+LOOK = '<plan>[{"tool":"detect","words":["zeppelin"]}]</plan>'
+
+
+def test_words_that_can_be_looked_for_are_asked(window: TwinWindow) -> None:
+    tools = DEFAULT_REGISTRY.with_tool(detect)
+    model = ScriptedModel([LOOK, "<answer>$1</answer>"] * 2, known_words=["near"], guided=True)
+    static = Reasoner(model, vocabulary=["zeppelin"])
+    assert static.answer("Where is the zeppelin?", window).status == "none"
+    assert model.prompts == []
+    answer = Reasoner(model, tools, vocabulary=["zeppelin"]).answer(
+        "Where is the zeppelin?", window
+    )
+    assert (answer.status, answer.ids, answer.message) == ("ok", [7], "")
+    # The grammar of the answer knows the object that was found meanwhile.
+    first, last = (grammar for grammar in model.grammars if grammar is not None)
+    assert (7 in first.ids, 7 in last.ids) == (False, True)
+    unknown = Reasoner(model, tools).answer("Where is the zeppelin?", TwinWindow(window.frames[:1]))
+    assert (unknown.status, unknown.ids) == ("none", [])
+
+
+def test_an_empty_twin_is_looked_at_when_tools_can(window: TwinWindow) -> None:
+    assert window.last is not None
+    empty = TwinWindow([window.last.model_copy(update={"objects": {}})])
+    tools = DEFAULT_REGISTRY.with_tool(detect)
+    model = ScriptedModel([LOOK, "<answer>[7]</answer>"])
+    answer = Reasoner(model, tools).answer("the zeppelin", empty)
+    assert (answer.status, answer.ids) == ("ok", [7])
+    again = TwinWindow([window.last.model_copy(update={"objects": {}})])
+    assert Reasoner(ScriptedModel([])).answer("the zeppelin", again).status == "none"
