@@ -11,6 +11,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 
@@ -412,6 +413,23 @@ def test_a_closer_look_puts_a_doubtful_name_right(
     assert mugs.latest(wrong[0]).confidence > 0.2
     assert {labels(mugs)[i] for i in sure} == {"pan"}
     sound(mugs)
+
+
+def test_a_closer_look_at_a_large_frame_mends_a_mask(bundle: Bundle, frames: list[Frame]) -> None:
+    image = cv2.resize(frames[-1].image_hw3, (1024, 1024), interpolation=cv2.INTER_CUBIC)
+    large = Frame(0, 0.0, np.asarray(image, np.uint8))
+    twin = Perceiver(bundle).observe(large)
+    (spoon,) = [o for o in twin.objects.values() if o.semantic_label == "spoon"]
+    assert spoon.mask is not None
+    thick = cv2.dilate(rle.decode(spoon.mask).astype(np.uint8), np.ones((7, 7), np.uint8)) > 0
+    coarse = spoon.model_copy(update={"mask": rle.encode(thick), "area": int(thick.sum())})
+    window = TwinWindow([twin.model_copy(update={"objects": {spoon.id: coarse}})])
+    call(Refiner(bundle, Counted([large]), budget=PATIENT), window, "zoom", ids=[spoon.id])
+    new = window.latest(spoon.id)
+    assert new.mask is not None
+    assert new.origin == f"zoom({spoon.id})"
+    assert rle.iou(new.mask, spoon.mask) > 0.8 > rle.iou(rle.encode(thick), spoon.mask)
+    sound(window)
 
 
 def test_depth_is_measured_again(
