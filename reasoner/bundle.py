@@ -19,6 +19,7 @@ __all__ = ["EMBEDDED", "NEEDED", "ReasonerBundle", "load_bundle", "write_manifes
 EMBEDDED = Path(__file__).parent / "weights" / "embedded"
 NEEDED = ("genai_config.json", "model.onnx", "tokenizer.json", "tokenizer_config.json")
 _MAX_MANIFEST = 1_000_000  # bytes; ours has some kilobytes
+_MIN_TOKENS = 256  # a context that holds a twin of five objects, a question and its answer
 _MAX_TURNS = 16  # earlier questions in a prompt; more would not fit into a small context
 
 
@@ -137,6 +138,9 @@ def _learnt(record: dict[str, Any]) -> dict[str, Any]:
     config = record.get("config") or {}
     if not isinstance(config, dict):
         raise ModelError(f"expected config to be an object, got {type(config).__name__}")
+    most = config.get("max_tokens", _MIN_TOKENS)
+    if not isinstance(most, int) or isinstance(most, bool) or not _MIN_TOKENS <= most <= 2**20:
+        raise ModelError(f"expected config max_tokens of {_MIN_TOKENS} to {2**20}, got {most!r}")
     words, tools = _texts(record, "words"), _texts(record, "tools")
     modes = _texts(record, "modes") if "modes" in record else ("concise",)
     if not modes or "concise" not in modes:

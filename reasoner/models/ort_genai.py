@@ -64,9 +64,9 @@ class OrtGenAiModel:
                 "check the installed onnxruntime-genai (0.18 or later)"
             ) from error
         self._og: Any = og
-        self._settings = self._read_settings()
-        most = int(self._settings.get("context_length", _MAX_TOKENS))
-        self.max_tokens = min(most, int(self.bundle.config.get("max_tokens", _MAX_TOKENS)))
+        self._sizes = self._read_sizes()
+        most = int(self.bundle.config.get("max_tokens", _MAX_TOKENS))
+        self.max_tokens = min(self._sizes["context_length"], most)
         self.eos = frozenset(int(token) for token in self._tokenizer.eos_token_ids)
         self.constraint = self._constraint() if guided else None
 
@@ -100,14 +100,20 @@ class OrtGenAiModel:
         except RuntimeError as error:
             raise _failed("opening a context", error) from error
 
-    def _read_settings(self) -> dict[str, Any]:
-        """The model's part of genai_config.json; the runtime has read the file already."""
-        config = json.loads((self.bundle.path / "genai_config.json").read_text(encoding="utf-8"))
-        return dict(config["model"])
+    def _read_sizes(self) -> dict[str, int]:
+        """Sizes from genai_config.json, which the runtime has read already."""
+        path = self.bundle.path / "genai_config.json"
+        try:
+            model = json.loads(path.read_text(encoding="utf-8"))["model"]
+            return {key: int(model[key]) for key in ("context_length", "vocab_size")}
+        except (ValueError, KeyError, TypeError, OSError) as error:
+            raise ModelError(
+                f"{path}: expected the model's context_length and vocab_size, got {error!r}"
+            ) from error
 
     def _constraint(self) -> Constraint:
         text = (self.bundle.path / "tokenizer.json").read_text(encoding="utf-8")
-        return Constraint(text, int(self._settings["vocab_size"]), self.eos)
+        return Constraint(text, self._sizes["vocab_size"], self.eos)
 
 
 class _Sequence:

@@ -85,7 +85,7 @@ class Judge:
 
     @staticmethod
     def _one(matcher: Matcher, draw: random.Random) -> int:
-        allowed = matcher.allowed().tolist()
+        allowed = np.flatnonzero(matcher.allowed()).tolist()
         assert allowed
         later = [token for token in allowed if token > 1950]
         return int(draw.choice(later if later and draw.random() < 0.3 else allowed))

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -9,9 +10,12 @@ import pytest
 from edgetwin.reasoner import bundle as bundles
 from edgetwin.reasoner.bundle import EMBEDDED, load_bundle, write_manifest
 from edgetwin.reasoner.models.ort_genai import OrtGenAiModel
+from edgetwin.reasoner.models.tokens import TokenContext
 from edgetwin.reasoner.rollout import Budget, Reasoner
 from edgetwin.twin.errors import ModelError
 from edgetwin.twin.window import TwinWindow
+
+from .conformance import PREFIX, QUESTION, generate, grammar
 
 pytestmark = pytest.mark.skipif(
     not (EMBEDDED / "manifest.json").exists(), reason="no embedded weights"
@@ -162,12 +166,45 @@ def test_what_was_trained_is_written_and_read(tmp_path: Path) -> None:
         ("turns", True),
         ("words", [None]),
         ("config", "int4"),
+        ("config", {"max_tokens": "many"}),
+        ("config", {"max_tokens": 8}),
     ],
 )
 def test_unknown_values_are_refused(tmp_path: Path, field: str, value: object) -> None:
     path = rewritten(copy(tmp_path), **{field: value})
     with pytest.raises(ModelError, match=rf"manifest\.json: expected {field}"):
         load_bundle(path)
+
+
+def test_forced_tokens_cost_no_step(model: OrtGenAiModel) -> None:
+    steps = []
+    for rules in (None, (grammar(references=()), grammar(plan=False, references=(1, 2, 3)))):
+        context = model.open()
+        context.read([PREFIX, QUESTION])
+        runtime = Counting(context)
+        plan = generate(context, grammar=rules and rules[0], max_tokens=200)
+        context.append("<results>[[1,2],[3],[1]]</results>")
+        answer = generate(context, grammar=rules and rules[1])
+        steps.append((runtime.steps, plan.text + answer.text, plan.forced + answer.forced))
+        context.close()
+    (free, said, none), (held, same, forced) = steps
+    assert said == same
+    assert (none, forced >= 5) == (0, True)
+    assert held <= free - 4  # the first forced token stands where the prompt's logits were
+
+
+class Counting:
+    """Counts the steps of a context's runtime."""
+
+    def __init__(self, context: TokenContext) -> None:
+        runtime, self.steps = context._runtime, 0
+        assert runtime is not None
+        self._feed = runtime.feed
+        runtime.feed = self.feed  # type: ignore[method-assign]
+
+    def feed(self, tokens: Sequence[int]) -> None:
+        self.steps += 1
+        self._feed(tokens)
 
 
 def test_unknown_values_are_not_written(tmp_path: Path) -> None:
