@@ -18,13 +18,13 @@ pytest.importorskip("gguf")
 import typer
 from typer.testing import CliRunner
 
-from edgetwin.distill.evaluate import language, language_speed
+from edgetwin.distill.evaluate import language, language_sizes, language_speed
 from edgetwin.distill.evaluate.language import Given, agreement_table, choice_table, describe
 from edgetwin.distill.evaluate.language_commands import register
 from edgetwin.distill.evaluate.language_sizes import FORMATS, formatted, write_random
 from edgetwin.reasoner.bundle import load_bundle
 from edgetwin.tests.distill.questions_window import small_window
-from edgetwin.twin.errors import InputError
+from edgetwin.twin.errors import InputError, ModelError
 
 TINY = {
     "hidden_size": 64,
@@ -135,6 +135,15 @@ def test_a_variant_that_cannot_run_has_its_reason(
     assert figures["0.6B"][0]["error"] == "No space left on device"
     assert table.rows[0][-1] == "No space left on device"
     assert table.rows[0][3] is None
+
+
+def test_a_graph_is_not_built_where_memory_is_short(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = write_random("0.6B", tmp_path / "m", **TINY)
+    monkeypatch.setattr(language_sizes, "_free_bytes", lambda: 1000)
+    with pytest.raises(ModelError, match="free memory to build int8"):
+        formatted(source, "int8", tmp_path / "m-int8")
 
 
 def test_questions_and_answers_of_the_command(
