@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import lru_cache
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from edgetwin.deploy.refine import (
     Proposal,
@@ -528,6 +531,47 @@ def test_the_switch(bundle: Bundle, frames: list[Frame], boxes: TwinWindow) -> N
     assert refiner.registry("auto").run_plan(plan[:1], window)[0].value == auto[0].value
     quokka = refiner.registry("auto").run_plan([{"tool": "find", "words": ["quokka"]}], window)
     assert quokka[0].value == []
+
+
+NUMBERS = st.integers() | st.floats() | st.sampled_from([0, 5, 300, -1, 1e18, 10**400])
+VALUES = st.one_of(
+    st.none(),
+    NUMBERS,
+    st.text(max_size=8),
+    st.lists(NUMBERS, max_size=5),
+    st.lists(st.text(max_size=8), max_size=3),
+    st.sampled_from(["$1", "pan", "</answer>", [1], [1, 2], ["lamp"], ["object", "quokka"]]),
+)
+NAMES = ["words", "box", "point", "time", "ids", "text", "query"]
+
+
+@given(
+    st.sampled_from(["detect", "segment", "zoom", "redepth", "similarity", "find", "propose"]),
+    st.dictionaries(st.sampled_from(NAMES), VALUES, max_size=3),
+)
+@settings(
+    max_examples=400,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+def test_any_call_is_answered_or_refused_in_one_line(
+    bundle: Bundle, boxes: TwinWindow, tool: str, arguments: dict[str, Any]
+) -> None:
+    refiner = _blind(bundle)
+    try:
+        (result,) = refiner.registry("auto").run_plan([{"tool": tool, **arguments}], copy(boxes))
+        assert isinstance(result.value, list)
+        said = result.message
+    except ToolError as error:
+        said = str(error)
+    assert said == "" or said.isprintable()
+    assert len(said) < 700
+
+
+@lru_cache(maxsize=1)
+def _blind(bundle: Bundle) -> Refiner:
+    """A refiner whose frames are gone: what is left is reading the arguments."""
+    return Refiner(bundle, RecentFrames(), budget=PATIENT, propose=lambda query, frame: [])
 
 
 def test_a_files_frames_do(bundle: Bundle) -> None:
