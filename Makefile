@@ -48,6 +48,7 @@ lint: $(TRAIN)
 bench: $(TRAIN)
 	$(BIN)/edgetwin bench examples/*.mp4 --repeat 3 -o $(OUT)/bench.json --write-readme README.md
 	$(BIN)/edgetwin eval twinbench --split test --all -o $(OUT)/twinbench.json --write-readme README.md
+	$(BIN)/edgetwin eval reasoner --split test -o $(OUT)/reasoning.json --write-readme README.md
 	$(BIN)/edgetwin distill cards --from $(OUT)/twinbench.json
 
 clean:

@@ -45,9 +45,8 @@ def test_shell_blocks_name_real_commands() -> None:
 def test_shell_blocks_run(tmp_path: Path) -> None:
     for words in shell_lines():
         if words[0] == "edgetwin":
-            place = words.index("-o") + 1
-            words[place] = str(tmp_path / words[place])
             words = [str(ROOT / w) if w.startswith("examples/") else w for w in words]
+            words = [str(tmp_path / w) if w.startswith("out/") else w for w in words]
             got = edgetwin(*words[1:])
             assert got.returncode == 0, got.stderr
 
@@ -72,7 +71,7 @@ def test_listed_files_and_links_exist() -> None:
         assert (ROOT / path).exists(), path
 
 
-@pytest.mark.parametrize("section", ["bench", "twinbench"])
+@pytest.mark.parametrize("section", ["bench", "twinbench", "reasoning"])
 def test_sections_that_are_generated_have_their_markers(section: str) -> None:
     assert README.count(f"<!-- {section}:begin -->") == 1
     assert README.count(f"<!-- {section}:end -->") == 1
