@@ -339,7 +339,8 @@ class TestDetectorTraining:
                 "t", "v", tmp_path, 0, steps=2, open_images=open_pictures,
                 recipe=DetectorRecipe(layers=1, width=64, batch=4),
             )  # fmt: skip
-        assert (tmp_path / "recipe.json").read_bytes() == recipe  # the refused start changed nothing
+        # the refused start changed nothing
+        assert (tmp_path / "recipe.json").read_bytes() == recipe
 
 
 class TestDepthData:
