@@ -42,8 +42,11 @@ EXTRAS: dict[str, dict[str, str]] = {
         "onnx": "onnx",
         "onnxscript": "onnxscript",
         "safetensors": "safetensors",
+        "gguf": "gguf",
     },
     "sim": {"mujoco": "mujoco"},
+    "llama": {"llama-cpp-python": "llama_cpp"},
+    "remote": {"httpx2": "httpx2"},
     "tensorrt": {"tensorrt": "tensorrt", "cuda-python": "cuda"},
     "viz": {"matplotlib": "matplotlib", "supervision": "supervision"},
 }
@@ -90,6 +93,7 @@ def _machine() -> Iterator[Check]:
 def _packages() -> Iterator[Check]:
     yield _probe("onnxruntime", _onnxruntime, "pip install onnxruntime")
     yield _probe("onnxruntime-genai", _genai, "pip install onnxruntime-genai")
+    yield _probe("llguidance", _llguidance, "pip install llguidance")
     yield _probe("PyAV", _av, "pip install av")
     yield _probe("OpenCV", _cv2, "pip install opencv-python-headless")
 
@@ -113,6 +117,12 @@ def _genai() -> str:
 
     runtime: Any = onnxruntime_genai
     return f"{runtime.__version__}{', CUDA' if runtime.is_cuda_available() else ''}"
+
+
+def _llguidance() -> str:
+    import llguidance  # noqa: F401  it is there if it loads
+
+    return version_of("llguidance") or "there"
 
 
 def _av() -> str:
