@@ -121,8 +121,10 @@ class Rsvp:
         size_hw = (image_hw3.shape[0], image_hw3.shape[1])
         box = region_box(region.rows, region.columns, self.config.strips, size_hw)
         padded = _padded(box, self.config.padding, size_hw)
+        strip = size_hw[1] / self.config.strips[1], size_hw[0] / self.config.strips[0]
+        near = (padded[0] - strip[0], padded[1] - strip[1], padded[2] + strip[0], padded[3] + strip[1])  # fmt: skip
         nouns, color = self.sight.words(region.name, region.description)
-        found = self.sight.find(image_hw3, box, padded, nouns, color)
+        found = self.sight.find(image_hw3, box, padded, near, nouns, color)
         mask, score = self.sight.segment(image_hw3, found.box_xyxy)
         log.trace["objects"].append(
             {
@@ -138,7 +140,7 @@ class Rsvp:
                 "mask_score": round(score, 3),
             }
         )
-        label = found.label if found.how == "words" else region.name
+        label = found.label if found.how.startswith("words") else region.name
         return mask, score, label_of(label), found.color
 
 

@@ -97,27 +97,40 @@ class Sight:
         return [w for w in dict.fromkeys(asked) if not self.detector.unknown([w])], color
 
     def find(
-        self, image_hw3: Image, region: Box, padded: Box, nouns: Sequence[str], color: str | None
+        self,
+        image_hw3: Image,
+        region: Box,
+        padded: Box,
+        near: Box,
+        nouns: Sequence[str],
+        color: str | None,
     ) -> Found:
-        """The detection that fits words and region best; else what any noun finds; else the region.
+        """The detection that fits words and region best.
 
-        ``region`` and ``padded`` are boxes in pixels of the frame: the strips that were named,
-        and with their margin. A detection counts by its score times the IoU of its box with the
-        region, if its middle lies in the padded region.
+        ``region``, ``padded`` and ``near`` are boxes in pixels of the frame: the strips that were
+        named, with their margin, and with one strip more each way. A detection counts by its score
+        times the IoU of its box with the region, if its middle lies in the padded region. Where
+        none does, the one of these words and this colour whose middle is near and closest is
+        taken (models are often one strip off); else what any noun finds in the region; else the
+        region itself.
         """
         left, top, crop = _window(image_hw3, region, int(self.detector.config.image_size))
-        asks = [("words", list(nouns))] if nouns else []
-        asks += [("any word", list(self.detector.nouns))] if self.detector.nouns else []
-        for how, words in asks:
-            found = self.detector.detect(crop, words)
-            boxes = found.boxes_xyxy_n4 + np.array([left, top, left, top], np.float32)
-            fit = _fits(boxes, found, region, padded, color if how == "words" else None)
-            if len(fit) and fit.max() > _LEAST_FIT:
-                best = int(fit.argmax())
-                x0, y0, x1, y1 = (float(v) for v in boxes[best])
-                box = (x0, y0, x1, y1)
-                score = float(found.scores_n[best])
-                return Found(box, score, found.labels[best], found.colors[best], how)
+        corner = np.array([left, top, left, top], np.float32)
+        if nouns:
+            found = self.detector.detect(crop, list(nouns))
+            boxes = found.boxes_xyxy_n4 + corner
+            best = _best(_fits(boxes, found, region, padded, color), _LEAST_FIT)
+            if best is not None:
+                return _found(found, boxes, best, "words")
+            best = _best(_closeness(boxes, found, region, near, color), 0.0)
+            if best is not None:
+                return _found(found, boxes, best, "words nearby")
+        if self.detector.nouns:
+            found = self.detector.detect(crop, list(self.detector.nouns))
+            boxes = found.boxes_xyxy_n4 + corner
+            best = _best(_fits(boxes, found, region, padded, None), _LEAST_FIT)
+            if best is not None:
+                return _found(found, boxes, best, "any word")
         return Found(region, 0.0, nouns[0] if nouns else "", color, "region")
 
     def segment(
@@ -170,6 +183,29 @@ def _window(image_hw3: Image, around: Box, least: int) -> tuple[int, int, Image]
     if (wide, tall) == (width, height):
         return 0, 0, image_hw3
     return left, top, np.ascontiguousarray(image_hw3[top : top + tall, left : left + wide])
+
+
+def _found(found: Detections, boxes: NDArray[np.float32], row: int, how: str) -> Found:
+    x0, y0, x1, y1 = (float(v) for v in boxes[row])
+    return Found(
+        (x0, y0, x1, y1), float(found.scores_n[row]), found.labels[row], found.colors[row], how
+    )
+
+
+def _best(fit: NDArray[np.float32], least: float) -> int | None:
+    return int(fit.argmax()) if len(fit) and fit.max() > least else None
+
+
+def _closeness(
+    boxes: NDArray[np.float32], found: Detections, region: Box, near: Box, color: str | None
+) -> NDArray[np.float32]:
+    """How close the middle of each detection of this colour is to the region's; 0 if not near."""
+    middle = (boxes[:, :2] + boxes[:, 2:]) / 2
+    away = middle - (np.array(region[:2]) + np.array(region[2:])) / 2
+    inside = (middle >= near[:2]).all(axis=1) & (middle <= near[2:]).all(axis=1)
+    same = np.array([color in (None, c) for c in found.colors], np.bool_)
+    close: NDArray[np.float32] = (1.0 / (1.0 + np.hypot(away[:, 0], away[:, 1]))) * inside * same
+    return close
 
 
 def _fits(

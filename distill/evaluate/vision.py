@@ -159,7 +159,7 @@ def evaluate_vision(
                 mask = found.masks_nhw[0] if len(found) else np.zeros_like(true)
                 overlaps[case.name].append(float((mask & true).sum() / (mask | true).sum()))
                 if case.policy == "rsvp":
-                    by_words[case.name] += found.trace["objects"][0]["found_by"] == "words"
+                    by_words[case.name] += found.trace["objects"][0]["found_by"].startswith("words")
     count = len(overlaps[CASES[0].name])
     rows = tuple(
         (

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 
@@ -117,6 +118,19 @@ def test_a_region_that_is_one_strip_off_still_finds_its_object(
     assert iou(found.masks_nhw[0], true_mask(LAMP)) > 0.85
 
 
+def test_a_region_beside_its_object_finds_it_by_its_words(server: Loopback, rsvp: Proposer) -> None:
+    rows, columns = strips_of(GLASS)
+    beside = {"horizontal": rows, "vertical": [columns[-1] + 1]}
+    glass = {"object": "glass", "description": "a purple glass", **beside}
+    red = {**glass, "description": "a red glass"}
+    server.script += [said(json.dumps([entry])) for entry in (glass, red)]
+    found = rsvp.propose(frames()[0], QUESTION)
+    assert found.trace["objects"][0]["found_by"] == "words nearby"
+    assert iou(found.masks_nhw[0], true_mask(GLASS)) > 0.85
+    other = rsvp.propose(frames()[0], "the red glass")
+    assert other.trace["objects"][0]["found_by"] != "words nearby"
+
+
 def test_the_region_tells_twins_apart(server: Loopback, rsvp: Proposer) -> None:
     image = np.concatenate([frames()[0][:, :150], frames()[0][:, 60:166]], axis=1)
     x0, _, x1, _ = truths()[0].objects[GLASS].box_xyxy
@@ -200,3 +214,13 @@ def test_names_from_the_model_are_harmless_words(server: Loopback, rsvp: Propose
         assert len(label) <= 48
         assert label.isprintable()
         assert not set(label) & set("<>$")
+
+
+def test_large_frames_are_looked_at_around_the_region(server: Loopback, rsvp: Proposer) -> None:
+    large = np.asarray(cv2.resize(frames()[0], (2048, 1536)), np.uint8)
+    for object_id, name in ((BOTTLE, "bottle"), (GLASS, "glass"), (BOOK, "book")):
+        server.script.append(said(rsvp_answer((object_id, name, ""))))
+        found = rsvp.propose(large, f"the {name}")
+        assert found.trace["objects"][0]["found_by"] == "words"
+        true = cv2.resize(true_mask(object_id).astype(np.uint8), (2048, 1536)) > 0
+        assert iou(found.masks_nhw[0], true) > 0.75
