@@ -13,12 +13,17 @@ import numpy as np
 import pytest
 
 from edgetwin.deploy.models import Models
+from edgetwin.deploy.refine import Refiner, SourceFrames
 from edgetwin.deploy.run import run
 from edgetwin.deploy.stream.source import open_source
 from edgetwin.deploy.vision.perceiver import keyframes_of
 from edgetwin.deploy.vision.responder import load_proposer, refine_hook, vision_models
+from edgetwin.deploy.vision.strips import draw_strips
 from edgetwin.perception.bundle import load_bundle
+from edgetwin.perception.perceiver import Perceiver
 from edgetwin.reasoner.models.endpoint import Endpoint
+from edgetwin.reasoner.models.scripted import ScriptedModel
+from edgetwin.reasoner.rollout import Reasoner
 from edgetwin.tests.reasoner.loopback import Loopback, Say, said, serving
 from edgetwin.twin import mask as rle
 from edgetwin.twin.errors import InputError, ToolError
@@ -218,3 +223,31 @@ def test_the_command_line_asks_the_endpoint(
     )
     assert refused.returncode == 2
     assert "--vision http://host/v1#model" in " ".join(refused.stderr.split())
+
+
+def test_a_plan_proposes_and_the_twin_grows(server: Loopback, clip: Path) -> None:
+    bundle = load_bundle("embedded")
+    proposer = load_proposer("rsvp", Endpoint(server.url, "seer", attempts=1), bundle)
+    source = open_source(clip)
+    window = TwinWindow(Perceiver(bundle, ["book"]).stream(source))
+    assert {o.semantic_label for o in window.frames[-1].objects.values()} == {"book"}
+    refiner = Refiner(bundle, SourceFrames(source, window), propose=refine_hook(proposer))
+    plan = '<plan>[{"tool":"propose","query":"what could I drink from?"}]</plan>'
+    model = ScriptedModel([f"<reason>ask</reason>{plan}", "<answer>$1</answer>"])
+    server.script.append(said(rsvp_answer((GLASS, "glass", "a purple glass"))))
+    answer = Reasoner(model).answer(DRINK, window, registry=refiner.registry("call"))
+    assert answer.status == "ok", answer.message
+    (glass,) = answer.ids
+    record = window.latest(glass)
+    assert (record.semantic_label, record.attributes) == ("glass", {"color": "purple"})
+    assert record.origin is not None
+    assert record.origin.startswith("propose(")
+    for step, frame in enumerate(window.frames):
+        mask = frame.objects[glass].mask
+        assert mask is not None
+        assert iou(rle.decode(mask), true_mask(GLASS, step)) > 0.85
+    newest = open_source(clip)
+    *_, last = newest
+    np.testing.assert_array_equal(
+        pictures_of(server.asked[0])[0], draw_strips(last.image_hw3, 9, "horizontal")
+    )
