@@ -24,7 +24,7 @@ from typing import Any, Literal
 from ..twin.tools.base import MAX_STEPS
 from .prompts import Mode
 
-__all__ = ["LENGTHS", "Argument", "Call", "Grammar", "build_grammar"]
+__all__ = ["LENGTHS", "MAX_DESCRIPTION", "MAX_LIST", "Argument", "Call", "Grammar", "build_grammar"]
 
 ArgumentKind = Literal["ids", "words", "numbers", "whole", "number", "boolean", "text"]
 

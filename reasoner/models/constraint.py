@@ -13,19 +13,19 @@ from __future__ import annotations
 
 import importlib
 import json
+import re
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
 from ...twin.errors import ModelError
-from ..grammar import Grammar
+from ..grammar import LENGTHS, MAX_DESCRIPTION, Grammar
+from .matcher import Compiled, Matcher, first_line
 
-__all__ = ["Constraint", "Matcher", "added_tokens"]
+__all__ = ["Constraint", "added_tokens"]
 
 _MAX_GRAMMARS = 16  # compiled ones kept, about 0.6 MB each: a plan's and an answer's per twin
+_PLAIN = re.compile(r"[A-Za-z0-9 .,;:'-]+")
 
 
 class Constraint:
@@ -50,7 +50,7 @@ class Constraint:
             if isinstance(error, ModelError):
                 raise
             raise ModelError(
-                f"expected a tokenizer.json that llguidance reads, got: {_first(error)}"
+                f"expected a tokenizer.json that llguidance reads, got: {first_line(error)}"
             ) from error
         self._hold(tokenizer, added_tokens(tokenizer_json))
 
@@ -65,8 +65,9 @@ class Constraint:
         self.added = dict(added)
         self.compiled = 0  # grammars compiled so far
         self._tokenizer = tokenizer
-        self._compiled: OrderedDict[Grammar, Any] = OrderedDict()
-        self._prose: dict[int, bool] = {}  # by token; at most the vocabulary
+        self._specials = frozenset(self.added.values())
+        self._compiled: OrderedDict[Grammar, Compiled] = OrderedDict()
+        self._plain: dict[int, int] = {}  # by token; at most the vocabulary
 
     def matcher(self, grammar: Grammar) -> Matcher:
         """A matcher at the grammar's beginning.
@@ -81,28 +82,33 @@ class Constraint:
                 self._compiled.popitem(last=False)
         else:
             self._compiled.move_to_end(grammar)
-        return Matcher(found.deep_copy(), self)
+        return Matcher(found)
 
-    def prose(self, token: int) -> bool:
-        """Whether a token is a word after a space; nothing is forced after such a one.
-
-        (It may be, in the middle of a name with spaces; then the model says it by itself.)
-        """
-        known = self._prose.get(token)
+    def plain(self, token: int) -> int:
+        """Characters of a token of plain letters, 0 for any other; what a rationale counts."""
+        known = self._plain.get(token)
         if known is None:
-            text = self._tokenizer.decode_str([token])
-            known = self._prose[token] = text[:1] == " " and text[1:].isalpha()
+            text = str(self._tokenizer.decode_str([token]))
+            special = token in self._specials or _PLAIN.fullmatch(text) is None
+            known = self._plain[token] = 0 if special else len(text)
         return known
 
-    def _compile(self, grammar: Grammar) -> Any:
+    def _compile(self, grammar: Grammar) -> Compiled:
         self.compiled += 1
         try:
             matcher = _library().LLMatcher(self._tokenizer, grammar.lark(self.added), log_level=0)
         except Exception as error:
-            raise ModelError(f"expected a grammar to compile, got: {_first(error)}") from error
+            raise ModelError(f"expected a grammar to compile, got: {first_line(error)}") from error
         if matcher.is_error():
-            raise ModelError(f"expected a grammar to compile, got: {_first(matcher.get_error())}")
-        return matcher
+            reason = first_line(matcher.get_error())
+            raise ModelError(f"expected a grammar to compile, got: {reason}")
+        rooms = {"reason": LENGTHS[grammar.mode], "describe": MAX_DESCRIPTION}
+        tags = [t for name in rooms for t in (f"<{name}>", f"</{name}>")]
+        if not all(tag in self.added for tag in tags[: 4 if grammar.mode == "description" else 2]):
+            return Compiled(matcher, {}, frozenset(), self.plain)
+        prose = {self.added[f"<{n}>"]: room for n, room in rooms.items() if f"<{n}>" in self.added}
+        closing = frozenset(self.added[tag] for tag in tags[1::2] if tag in self.added)
+        return Compiled(matcher, prose, closing, self.plain)
 
 
 def _library() -> Any:
@@ -113,57 +119,6 @@ def _library() -> Any:
             "expected llguidance, which holds decoding to a grammar, got none; "
             "run: pip install 'llguidance>=1.9'"
         ) from error
-
-
-class Matcher:
-    """Where one piece of text stands in its grammar."""
-
-    __slots__ = ("_constraint", "_matcher", "_prose")
-
-    def __init__(self, matcher: Any, constraint: Constraint) -> None:
-        self._matcher, self._constraint = matcher, constraint
-        self._prose = False  # whether the last token taken was a word of a text
-
-    @property
-    def done(self) -> bool:
-        """Whether the grammar has come to its end."""
-        return bool(self._matcher.is_stopped())
-
-    def forced(self) -> list[int]:
-        """Tokens that have to come next; they are taken. It does not look after words."""
-        if self._prose:
-            return []
-        tokens: list[int] = self._matcher.compute_ff_tokens()
-        if tokens and not self._matcher.consume_tokens(tokens):
-            raise self._failed()
-        return tokens
-
-    def take(self, token: int) -> bool:
-        """Take the token if it may come next."""
-        if self._matcher.try_consume_tokens([token]) != 1:
-            return False
-        self._prose = self._constraint.prose(token)
-        return True
-
-    def allowed(self, size: int | None = None) -> npt.NDArray[np.bool_]:
-        """(V,) whether each token may come next; ``size`` is V, the tokenizer's own if None."""
-        mask = np.frombuffer(self._matcher.compute_bitmask(), np.uint8)
-        if self._matcher.is_error():
-            raise self._failed()
-        bits: npt.NDArray[np.bool_] = np.unpackbits(mask, count=size, bitorder="little").view(bool)
-        return bits
-
-    def best(self, row: npt.NDArray[np.floating[Any]]) -> int:
-        """Take the allowed token of the highest logit (V,)."""
-        allowed = self.allowed(row.size)
-        token = int(np.where(allowed, row, -np.inf).argmax()) if row.size else -1
-        if token < 0 or not allowed[token] or not self.take(token):
-            raise self._failed()
-        return token
-
-    def _failed(self) -> ModelError:
-        reason = _first(self._matcher.get_error()) or "no token allowed"
-        return ModelError(f"expected the grammar to allow a next token, got: {reason}")
 
 
 def added_tokens(tokenizer_json: str) -> dict[str, int]:
@@ -177,9 +132,3 @@ def added_tokens(tokenizer_json: str) -> dict[str, int]:
         return {str(t["content"]): int(t["id"]) for t in record.get("added_tokens") or ()}
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ModelError(f"expected a tokenizer.json, got {type(error).__name__}") from error
-
-
-def _first(error: object) -> str:
-    """The first line of a message, cut."""
-    lines = str(error).strip().splitlines()
-    return lines[0][:200] if lines else ""

@@ -23,7 +23,8 @@ import numpy.typing as npt
 from ...twin.errors import ModelError
 from ..grammar import Grammar
 from .base import End, Piece, Read
-from .constraint import Constraint, Matcher
+from .constraint import Constraint
+from .matcher import Matcher
 
 __all__ = ["Runtime", "TokenContext", "TokenModel", "common"]
 

@@ -22,7 +22,8 @@ from tokenizers import Tokenizer
 from edgetwin.reasoner.bundle import EMBEDDED
 from edgetwin.reasoner.grammar import LENGTHS, Grammar, build_grammar
 from edgetwin.reasoner.grammar_lark import Cutter
-from edgetwin.reasoner.models.constraint import Constraint, Matcher, added_tokens
+from edgetwin.reasoner.models.constraint import Constraint, added_tokens
+from edgetwin.reasoner.models.matcher import Matcher
 from edgetwin.reasoner.prompts import MODES
 from edgetwin.reasoner.protocol import parse
 from edgetwin.twin.tools.registry import DEFAULT_REGISTRY
