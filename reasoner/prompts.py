@@ -66,6 +66,8 @@ mode: detailed: think step by step; say what the question implies, each step and
 mode: description: at most 25 words, then, between <describe> and </describe> and before the plan, \
 a phrase that describes what is asked for without the question, such as "the red mugs left of the \
 book".
+A line "plans: n" after the question allows up to n plans: after the results you may write \
+another <reason> and <plan>; its steps are numbered on.
 Earlier questions may stand before the question, each with its answer as ids; "it", "them" and \
 "the other one" refer to those objects, which a plan may name by their ids, such as [3,7].
 If a line "looked for:" lists words, nothing else has been searched for: for other words use the \
@@ -120,10 +122,14 @@ def turn(query: str, ids: Iterable[int]) -> str:
     return f"{question(query)}{tagged('answer', render_answer(answer))}\n"
 
 
-def question(query: str, mode: Mode = "concise") -> str:
-    """The question as it follows the prefix and the earlier questions."""
+def question(query: str, mode: Mode = "concise", rounds: int = 1) -> str:
+    """The question as it follows the prefix and the earlier questions.
+
+    ``rounds`` above 1 tells a model of the long style that it may plan as often.
+    """
     text = f"question: {clean_question(query)}\n"
-    return text if mode == "concise" else f"{text}mode: {mode}\n"
+    text += "" if mode == "concise" else f"mode: {mode}\n"
+    return text if rounds <= 1 else f"{text}plans: {rounds}\n"
 
 
 def clean_question(query: str) -> str:

@@ -50,6 +50,8 @@ def test_modes_follow_the_question_and_concise_is_as_ever() -> None:
     assert prompts.question("the mug?") == "question: the mug?\n"
     assert prompts.question("the mug?", "concise") == prompts.question("the mug?")
     assert prompts.question("the mug?", "detailed") == "question: the mug?\nmode: detailed\n"
+    assert prompts.question("the mug?", rounds=3) == "question: the mug?\nplans: 3\n"
+    assert 'A line "plans: n"' in prompts.system(DEFAULT_REGISTRY, "long")
 
 
 def test_an_earlier_question_comes_with_its_ids() -> None:
