@@ -5,7 +5,10 @@ it, so that small things are seen at full size; never a smaller one than the net
 which would be enlarged. Measured with the embedded set on 140 true objects of 25 TwinBench
 validation worlds (256 x 256 pixels, true region ids): OWLv2 on the padded region alone finds the
 object with IoU .42, on half the frame .63, on the whole frame, then kept to the region, .89;
-SAM 2 on the padded region .50, on the whole frame .90.
+SAM 2 on the padded region .50, on the whole frame .90. As it is here, 220 objects of 40 worlds
+(``edgetwin eval vision``): .900 with true regions, .898 with regions off by up to one strip.
+
+Not covered: pictures that a network sees in several windows at once, prompts that are masks.
 """
 
 from __future__ import annotations

@@ -3,9 +3,9 @@
 The model sees the frame, reasons, and answers with a box and a point per object in JSON; SAM 2
 is prompted with both. The prompt is WISE's template (its figure 3, after Seg-Zero and
 VisionReasoner); :class:`~.pictures.Family` says which picture the model saw and what its numbers
-mean. Measured with the embedded set (140 true objects of TwinBench validation): a box whose
-sides are each wrong by up to a quarter gives IoU .82, with a point on the object .86; by up to
-half .57 and .69; a true box .91 either way.
+mean. Measured with the embedded set (``edgetwin eval vision``, 220 objects): a box whose sides
+are each wrong by up to a quarter gives IoU .837, with a point on the object .867; by up to half
+.619 and .698; a true box .909 either way.
 
 Not covered: keypoints as prompts of their own, negative points, counting answers.
 """
