@@ -24,7 +24,9 @@ from .matcher import Compiled, Matcher, first_line
 
 __all__ = ["Constraint", "added_tokens"]
 
-_MAX_GRAMMARS = 16  # compiled ones kept, about 0.6 MB each: a plan's and an answer's per twin
+# Compiled grammars kept: of plans (about 0.9 MB each, one per twin and mode) and of answers (less;
+# several per twin, but twins with the same ids share them).
+_MAX_PLANS, _MAX_ANSWERS = 12, 48
 _PLAIN = re.compile(r"[A-Za-z0-9 .,;:'-]+")
 
 
@@ -66,7 +68,8 @@ class Constraint:
         self.compiled = 0  # grammars compiled so far
         self._tokenizer = tokenizer
         self._specials = frozenset(self.added.values())
-        self._compiled: OrderedDict[Grammar, Compiled] = OrderedDict()
+        self._plans: OrderedDict[Grammar, Compiled] = OrderedDict()
+        self._answers: OrderedDict[Grammar, Compiled] = OrderedDict()
         self._plain: dict[int, int] = {}  # by token; at most the vocabulary
 
     def matcher(self, grammar: Grammar) -> Matcher:
@@ -75,13 +78,14 @@ class Constraint:
         Raises:
             ModelError: if llguidance refuses the grammar.
         """
-        found = self._compiled.get(grammar)
+        kept, most = (self._plans, _MAX_PLANS) if grammar.plan else (self._answers, _MAX_ANSWERS)
+        found = kept.get(grammar)
         if found is None:
-            found = self._compiled[grammar] = self._compile(grammar)
-            if len(self._compiled) > _MAX_GRAMMARS:
-                self._compiled.popitem(last=False)
+            found = kept[grammar] = self._compile(grammar)
+            if len(kept) > most:
+                kept.popitem(last=False)
         else:
-            self._compiled.move_to_end(grammar)
+            kept.move_to_end(grammar)
         return Matcher(found)
 
     def plain(self, token: int) -> int:

@@ -108,7 +108,7 @@ def test_places_are_bounded(judge: Judge, monkeypatch: pytest.MonkeyPatch) -> No
     draw = random.Random(0)
     for _ in range(20):
         judge.walk(rules, draw)
-    assert judge.constraint._compiled[rules].places == 12
+    assert judge.constraint._plans[rules].places == 12
 
 
 def test_no_allowed_token_is_an_error(judge: Judge) -> None:

@@ -17,6 +17,7 @@ from edgetwin.reasoner.models.base import Piece
 from edgetwin.reasoner.models.constraint import Constraint
 from edgetwin.reasoner.models.tokens import Row, TokenContext, common
 from edgetwin.twin.errors import ModelError
+from edgetwin.twin.tools.registry import DEFAULT_REGISTRY
 
 PIECES = ("<eos>", "a", "b", "c", "</", "plan", ">", ">x", "</plan>", "\u00e9", " ", "ab")
 
@@ -197,15 +198,19 @@ def over(tokenizer_json: str) -> Constraint:
 
 def test_compiled_grammars_are_few_and_reused(embedded_json: str) -> None:
     constraint = over(embedded_json)
-    grammars = [build_grammar((), (i,), (), ()) for i in range(1, 40)]
-    for each in grammars:
+    answers = [build_grammar((), (i,), (), ()) for i in range(1, 80)]
+    for each in answers:
         constraint.matcher(each)
-    assert constraint.compiled == 39
-    constraint.matcher(build_grammar((), (39,), (), ()))
-    assert constraint.compiled == 39
-    constraint.matcher(grammars[0])
-    assert constraint.compiled == 40
-    assert len(constraint._compiled) == 16
+    assert constraint.compiled == 79
+    constraint.matcher(build_grammar((), (79,), (), ()))
+    assert constraint.compiled == 79
+    constraint.matcher(answers[0])
+    assert constraint.compiled == 80
+    assert len(constraint._answers) == 48
+    find = DEFAULT_REGISTRY.json_schemas()[:1]
+    for i in range(20):
+        constraint.matcher(build_grammar(find, (1,), (f"word {i}",), ()))
+    assert (len(constraint._plans), len(constraint._answers)) == (12, 48)
 
 
 def test_matchers_of_one_grammar_are_apart(embedded_json: str) -> None:
