@@ -248,7 +248,8 @@ class Reasoner:
         run: Run,
     ) -> Context | None:
         """A context that holds the prompt; None when nothing makes it fit."""
-        tail = [*turns, prompts.question(query, run.mode)]
+        rounds = self.budget.rounds if self.model.style == "long" else 1
+        tail = [*turns, prompts.question(query, run.mode, rounds)]
         start = warm.fitter(self.model).fit(window, tools, self.vocabulary, tail, self.reserve())
         run.note(start.message)
         if not start.fits:

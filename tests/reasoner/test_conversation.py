@@ -34,6 +34,15 @@ def test_steps_are_numbered_on_through_the_rounds(window: TwinWindow) -> None:
     assert first.answer("mugs", window).ids == [1, 2]
 
 
+def test_only_models_that_read_the_protocol_are_told_how_often_they_may_plan(
+    window: TwinWindow,
+) -> None:
+    for style, rounds, told in (("long", 3, True), ("long", 1, False), ("short", 3, False)):
+        model = ScriptedModel(["<answer>[1]</answer>"], style=style)  # type: ignore[arg-type]
+        Reasoner(model, budget=Budget(rounds=rounds)).answer("mugs", window)
+        assert ("\nplans: 3\n" in "\n" + model.reads[-1][-1]) == told
+
+
 def test_eight_steps_are_the_most_of_all_rounds(window: TwinWindow) -> None:
     eight = "[" + ",".join(['{"tool":"find","words":["mug"]}'] * 8) + "]"
     model = ScriptedModel([f"<plan>{eight}</plan>", MUGS])
