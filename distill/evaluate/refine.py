@@ -56,7 +56,7 @@ from .refine_tables import (
     time_table,
 )
 from .remembered import RememberingEyes
-from .report import Table, document, show, write_json
+from .report import Table, document, replace_section, show, write_json
 from .worlds import RenderedWorld, rendered_world
 
 __all__ = [
@@ -322,6 +322,9 @@ def register(app: typer.Typer) -> None:
         as_json: Annotated[
             bool, typer.Option("--json", help="Print JSON on stdout, nothing else.")
         ] = False,
+        write_readme: Annotated[
+            Path | None, typer.Option("--write-readme", help="File whose section gets the tables.")
+        ] = None,
     ) -> None:
         """Measure just-in-time refinement against the static twin, words left out."""
         with needs_extra("sim"):
@@ -335,3 +338,6 @@ def register(app: typer.Typer) -> None:
             show(tables)
         if out is not None:
             write_json(tables, out, **context)
+        if write_readme is not None:
+            text = "\n\n".join(table.markdown() for table in tables)
+            replace_section(write_readme, "refine", text)
