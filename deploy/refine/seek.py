@@ -46,11 +46,11 @@ class Seeker:
         if window is not self._window:
             self._window = window
             self._watches, self._tried, self._also = [], {}, {}
-        wanted = [noun for word in words for noun in self._nouns(word)]
+        have = {word.casefold() for word in looked}
+        wanted = [noun for word in words if word not in have for noun in self._nouns(word)]
         if known_only:
             unknown = set(self._eyes.detector.unknown(wanted)) if wanted else set()
             wanted = [noun for noun in wanted if noun not in unknown]
-        have = {word.casefold() for word in looked}
         newest = window.last.index
         return [
             noun

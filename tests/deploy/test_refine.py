@@ -191,6 +191,19 @@ def test_a_full_vocabulary_needs_no_look(
     assert window.frames == everything.frames
 
 
+def test_a_colour_with_its_noun_is_a_word_of_its_own(bundle: Bundle, frames: list[Frame]) -> None:
+    perceiver = Perceiver(bundle, ["green pan", "red lamp"])
+    window = TwinWindow(perceiver.observe(frame) for frame in frames[:2])
+    provider = Counted(frames)
+    refiner = Refiner(bundle, provider, budget=PATIENT)
+    (pan,) = call(refiner, window, "detect", words=["green pan"]).value
+    assert provider.asked == []
+    assert labels(window) == {pan: "pan"}
+    lamps = call(refiner, window, "detect", words=["green lamp"]).value
+    assert [window.latest(i).attributes["color"] for i in lamps] == ["green"]
+    assert call(refiner, window, "detect", words=["red lamp"]).value == []
+
+
 def test_what_is_known_under_another_name_is_not_doubled(
     bundle: Bundle, frames: list[Frame], everything: TwinWindow
 ) -> None:
