@@ -85,7 +85,8 @@ class OrtGenAiModel:
 
     def encode(self, text: str) -> list[int]:
         """Token ids of a text."""
-        return [int(token) for token in self._tokenizer.encode(text)]
+        tokens: list[int] = self._tokenizer.encode(text).tolist()
+        return tokens
 
     def decode(self, tokens: Sequence[int]) -> str:
         """Text of token ids."""

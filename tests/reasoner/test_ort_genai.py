@@ -8,14 +8,16 @@ from pathlib import Path
 import pytest
 
 from edgetwin.reasoner import bundle as bundles
+from edgetwin.reasoner import prompts
 from edgetwin.reasoner.bundle import EMBEDDED, load_bundle, write_manifest
 from edgetwin.reasoner.models.ort_genai import OrtGenAiModel
 from edgetwin.reasoner.models.tokens import TokenContext
 from edgetwin.reasoner.rollout import Budget, Reasoner
 from edgetwin.twin.errors import ModelError
+from edgetwin.twin.tools.registry import DEFAULT_REGISTRY
 from edgetwin.twin.window import TwinWindow
 
-from .conformance import PREFIX, QUESTION, generate, grammar
+from .conformance import generate, grammar
 
 pytestmark = pytest.mark.skipif(
     not (EMBEDDED / "manifest.json").exists(), reason="no embedded weights"
@@ -176,11 +178,12 @@ def test_unknown_values_are_refused(tmp_path: Path, field: str, value: object) -
         load_bundle(path)
 
 
-def test_forced_tokens_cost_no_step(model: OrtGenAiModel) -> None:
+def test_forced_tokens_cost_no_step(model: OrtGenAiModel, window: TwinWindow) -> None:
     steps = []
+    twin = prompts.prefix(window, DEFAULT_REGISTRY, model.style, layout=model.layout)
     for rules in (None, (grammar(references=()), grammar(plan=False, references=(1, 2, 3)))):
         context = model.open()
-        context.read([PREFIX, QUESTION])
+        context.read([twin, prompts.question("Which mug is left of the box?")])
         runtime = Counting(context)
         plan = generate(context, grammar=rules and rules[0], max_tokens=200)
         context.append("<results>[[1,2],[3],[1]]</results>")

@@ -12,11 +12,14 @@ import pytest
 pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
+from edgetwin.reasoner import prompts
 from edgetwin.reasoner.bundle import EMBEDDED
 from edgetwin.reasoner.models.base import LanguageModel
 from edgetwin.reasoner.models.ort_genai import OrtGenAiModel
 from edgetwin.reasoner.models.transformers import TransformersModel
 from edgetwin.twin.errors import MissingExtraError, ModelError
+from edgetwin.twin.tools.registry import DEFAULT_REGISTRY
+from edgetwin.twin.window import TwinWindow
 
 from .conformance import PREFIX, QUESTION, Conformance, generate, grammar
 
@@ -85,19 +88,20 @@ QUESTIONS = (
 )
 
 
-def test_greedy_text_is_that_of_the_device(tmp_path: Path) -> None:
+def test_greedy_text_is_that_of_the_device(tmp_path: Path, window: TwinWindow) -> None:
     """The floats that the shipped int4 graph stands for, in both runtimes, free and guided."""
     pytest.importorskip("onnx")
     from edgetwin.distill.reasoner.quantised import write_checkpoint
 
     folder = write_checkpoint(EMBEDDED, tmp_path / "floats")
     models = (OrtGenAiModel("embedded"), TransformersModel(folder, device="cpu", threads=1))
+    twin = prompts.prefix(window, DEFAULT_REGISTRY, "short", layout=models[0].layout)
     contexts = [each.open() for each in models]
     same = 0
     for question in QUESTIONS:
         said = []
         for context in contexts:
-            context.read([PREFIX, f"question: {question}\n"])
+            context.read([twin, prompts.question(question)])
             start = context.length
             free = generate(context, 120)
             context.rewind(start)
