@@ -24,7 +24,7 @@ from ..twin.errors import EdgeTwinError, InputError
 from ..twin.schema import FrameTwin
 from ..twin.window import TwinWindow
 from .ask_feed import Feed, FileFeed, LiveFeed
-from .models import Models, load_models
+from .models import Models, load_models, load_reasoner
 from .stream.source import Source, open_source
 from .track import parse_words
 from .twin_files import TwinFile, is_twin
@@ -32,7 +32,7 @@ from .twin_files import TwinFile, is_twin
 if TYPE_CHECKING:
     from .refine import Refiner
 
-__all__ = ["ASK_VERSION", "AskOptions", "Asker", "load_reasoner", "open_asker"]
+__all__ = ["ASK_VERSION", "AskOptions", "Asker", "open_asker"]
 
 ASK_VERSION = 1
 MAX_HISTORY = 1000  # records kept for /history and /save, about 3 kB each
@@ -228,15 +228,6 @@ class Asker:
         }
 
 
-def load_reasoner(models: str) -> Reasoner:
-    """Load the language model of a set, ready to answer.
-
-    Raises:
-        ModelError: if the set cannot be had.
-    """
-    return _limited(load_models(models), AskOptions())
-
-
 def open_asker(target: str | Path, options: AskOptions) -> Asker:
     """Open a twin, or begin to perceive a source, and make the reasoner ready.
 
@@ -259,10 +250,14 @@ def _open_twin(target: str | Path, options: AskOptions) -> Asker:
     if options.pictures is not None:
         pictures = open_source(options.pictures, options.fps)
     feed = FileFeed(TwinFile(target))
-    models = load_models(options.models, language=options.language)
-    look = _looking(models, pictures) if options.refine and pictures is not None else None
-    reasoner = _limited(models, options)
-    identities = {"reasoner": models.identities["reasoner"]}
+    look = None
+    if options.refine and pictures is not None:
+        models = load_models(options.models, language=options.language)
+        look, reasoner = _looking(models, pictures), _reasoner_of(models)
+    else:  # a saved twin is asked without the networks that see
+        reasoner = load_reasoner(options.models, language=options.language)
+    identities = {"reasoner": {"id": reasoner.model.name, "sha256": reasoner.model.sha256}}
+    reasoner = _limited(reasoner, options)
     return Asker(reasoner, feed, mode=options.mode, look=look, identities=identities)
 
 
@@ -270,7 +265,7 @@ def _open_source(target: str | Path, options: AskOptions) -> Asker:
     source = open_source(target, options.fps)
     words = None if options.words is None else parse_words(options.words)
     models = load_models(options.models, words, language=options.language)
-    reasoner = _limited(models, options)
+    reasoner = _limited(_reasoner_of(models), options)
     look = None
     if options.refine:  # a source of its own: the stream is still read from the other one
         again = open_source(options.pictures or target, options.fps)
@@ -279,10 +274,13 @@ def _open_source(target: str | Path, options: AskOptions) -> Asker:
     return Asker(reasoner, feed, mode=options.mode, look=look, identities=models.identities)
 
 
-def _limited(models: Models, options: AskOptions) -> Reasoner:
-    """The models' reasoner with the budget that was chosen."""
-    reasoner = models.reasoner
-    assert isinstance(reasoner, Reasoner)
+def _reasoner_of(models: Models) -> Reasoner:
+    assert isinstance(models.reasoner, Reasoner)  # load_models gives no other
+    return models.reasoner
+
+
+def _limited(reasoner: Reasoner, options: AskOptions) -> Reasoner:
+    """The reasoner with the budget that was chosen."""
     given = {"seconds": options.budget_s, "rounds": options.rounds}
     chosen: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
     reasoner.budget = replace(reasoner.budget, **chosen)

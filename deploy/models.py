@@ -23,6 +23,7 @@ from ..twin.window import TwinWindow
 if TYPE_CHECKING:
     from ..perception.perceiver import Perceiver, PerceiverConfig
     from ..reasoner.models.base import LanguageModel
+    from ..reasoner.rollout import Reasoner
 
 __all__ = [
     "AnswerRecord",
@@ -35,7 +36,9 @@ __all__ = [
     "export_bundle",
     "load_models",
     "load_perception",
+    "load_reasoner",
     "parse_networks",
+    "set_folders",
 ]
 
 
@@ -129,21 +132,39 @@ def load_models(
         InputError: if the set knows none of the words.
         ModelError: if the set cannot be had, or a file is missing or changed.
     """
+    bundle = load_bundle(set_folders(name)[0])
+    sight = _perception(name, bundle, words, None)
+    reasoner = load_reasoner(name, language=language, mode=mode, vocabulary=bundle.words.nouns)
+    model = reasoner.model
+    sight.identities["reasoner"] = {"id": model.name, "sha256": model.sha256}
+    return Models(**vars(sight), reasoner=reasoner)
+
+
+def load_reasoner(
+    name: str | Path = "embedded",
+    *,
+    language: str | Path | None = None,
+    mode: Mode = "concise",
+    vocabulary: Iterable[str] = (),
+) -> Reasoner:
+    """Load the language model of a set, ready to answer; the networks that see are not needed.
+
+    ``vocabulary`` are words that plans may look for besides the model's and the twin's own; the
+    rest is as for :func:`load_models`.
+
+    Raises:
+        ModelError: if the model cannot be had.
+    """
     from ..reasoner.models.ort_genai import OrtGenAiModel
     from ..reasoner.rollout import Reasoner
 
-    seeing, speaking = _folders(name)
-    bundle = load_bundle(seeing)
-    sight = _perception(name, bundle, words, None)
     if language is None:
-        model: LanguageModel = OrtGenAiModel(load_reasoner_bundle(speaking))
+        model: LanguageModel = OrtGenAiModel(load_reasoner_bundle(set_folders(name)[1]))
     else:
         from ..reasoner.models.opening import open_model
 
         model = open_model(language)
-    sight.identities["reasoner"] = {"id": model.name, "sha256": model.sha256}
-    reasoner = Reasoner(model, vocabulary=bundle.words.nouns, mode=mode)
-    return Models(**vars(sight), reasoner=reasoner)
+    return Reasoner(model, vocabulary=vocabulary, mode=mode)
 
 
 def load_perception(
@@ -164,7 +185,7 @@ def load_perception(
         InputError: if the set knows none of the words, or knows any word and was given none.
         ModelError: as :func:`load_models`.
     """
-    bundle = load_bundle(_folders(name)[0], networks=networks, device=device)
+    bundle = load_bundle(set_folders(name)[0], networks=networks, device=device)
     if words is None and not bundle.words.nouns:
         raise InputError(
             f"expected words to look for, since the {bundle.name} set knows any noun, got none: "
@@ -272,7 +293,7 @@ def bundle_identities(bundle: Bundle) -> dict[str, dict[str, Any]]:
     }
 
 
-def _folders(name: str | Path) -> tuple[str | Path, str | Path]:
+def set_folders(name: str | Path) -> tuple[str | Path, str | Path]:
     """Return where a set's perception bundle and its reasoner bundle are."""
     folder = models_home() / name if str(name) in ("edge", "server") else Path(name)
     if str(name) == "embedded" or not folder.is_dir():

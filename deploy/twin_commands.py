@@ -65,7 +65,7 @@ def _show_text(
     window: TwinWindow, layout: Literal["full", "compact"], models: str, as_json: bool
 ) -> None:
     from ..reasoner.prompts import prefix
-    from .ask import load_reasoner
+    from .models import load_reasoner
 
     text = prefix(window, {}, layout=layout)
     tokens = load_reasoner(models).model.count(text)

@@ -20,7 +20,7 @@ from ...reasoner.prompts import Mode, clean_question
 from ...twin.errors import InputError, ToolError
 from ...twin.frame import Frame
 from ...twin.window import TwinWindow
-from ..models import Models, _folders, bundle_identities
+from ..models import Models, bundle_identities, set_folders
 from ..refine import Proposal as RefineProposal
 from .base import Proposer, VisionModel
 from .perceiver import Asked, VisionPerceiver, keyframes_of
@@ -86,7 +86,7 @@ def vision_models(
         InputError: for another reasoner or family, or no keyframe.
         ModelError: if the set cannot be had.
     """
-    bundle = models if isinstance(models, Bundle) else load_bundle(_folders(models)[0])
+    bundle = models if isinstance(models, Bundle) else load_bundle(set_folders(models)[0])
     segmenter = Segmenter(bundle)
     proposer = load_proposer(reasoner, model, bundle, mode=mode, family=family, segmenter=segmenter)
     chosen = keyframes_of(frames, keyframes) if at is None else frozenset(at)
