@@ -3,6 +3,9 @@
 SAM 2's memory carries it forward from its frame and, over the same frames in reverse, back; depth
 is measured as the perceiver does. A segmenter whose memory is not trained gives the one frame.
 
+On 5 TwinBench validation worlds, from the last of 32 frames back to the first: mean IoU .92 from a
+box, .90 from a point (26 objects, hidden frames counted), every name right.
+
 Not covered: an object that leaves and comes back as something else; several objects at once.
 """
 
