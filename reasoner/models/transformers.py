@@ -75,6 +75,9 @@ class TransformersModel:
         self.device = ("cuda" if cuda else "cpu") if device == "auto" else device
         kind = _DTYPES[dtype if dtype != "auto" else "bf16" if cuda else "fp32"]
         options = {} if revision is None else {"revision": revision}
+        quiet = library.utils.logging
+        bars = quiet.is_progress_bar_enabled()
+        quiet.disable_progress_bar()  # nothing but what is asked for goes to the terminal
         try:
             tokenizer: Any = library.AutoTokenizer.from_pretrained(place, **options)
             model: Any = library.AutoModelForCausalLM.from_pretrained(
@@ -87,6 +90,9 @@ class TransformersModel:
                 f"expected {source if isinstance(source, str) else place} to load in transformers "
                 f"as a causal language model of safetensors, got: {_first(error)}"
             ) from error
+        finally:
+            if bars:
+                quiet.enable_progress_bar()
         most = int(getattr(self._model.config, "max_position_embeddings", _MAX_TOKENS))
         self.max_tokens = min(max_tokens or _MAX_TOKENS, most)
         self.eos = self._ends(tokenizer)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,7 +16,7 @@ pytest.importorskip("transformers")
 
 from edgetwin.reasoner import prompts
 from edgetwin.reasoner.bundle import EMBEDDED
-from edgetwin.reasoner.models.base import LanguageModel
+from edgetwin.reasoner.models.base import LanguageModel, Piece
 from edgetwin.reasoner.models.ort_genai import OrtGenAiModel
 from edgetwin.reasoner.models.transformers import TransformersModel
 from edgetwin.twin.errors import MissingExtraError, ModelError
@@ -59,6 +61,34 @@ def test_static_cache_says_the_same(model: TransformersModel) -> None:
             texts.append((free, plan, end, generate(context, 40)))
             context.close()
         assert texts[0] == texts[1]
+
+
+@pytest.mark.skipif(not os.environ.get("EDGETWIN_SLOW"), reason="15 s; EDGETWIN_SLOW=1 runs it")
+@pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")  # of torch's own compiler
+def test_compiled_steps_are_three_graphs(model: TransformersModel) -> None:
+    """What CUDA records: one graph per size of step, whatever the position and the context."""
+    import torch
+
+    graphs = []
+
+    def note(graph: Any, _: Any) -> Any:
+        graphs.append(graph)
+        return graph.forward
+
+    static = static_model()
+    static.compiled = torch.compile(static._model, backend=note, dynamic=False)
+    texts: list[list[Piece]] = [[], []]
+    for question in (QUESTION, "question: What moved?\n"):
+        for said, each in zip(texts, (model, static), strict=True):
+            context = each.open()
+            context.read([PREFIX])
+            context.read([PREFIX, question])
+            said.append(generate(context, 200, grammar=grammar(references=())))
+            context.append("<results>[[1],[2]]</results>")
+            said.append(generate(context, 20, grammar=grammar(plan=False, references=(1, 2))))
+            context.close()
+    assert texts[0] == texts[1]
+    assert len(graphs) <= 3
 
 
 def test_static_cache_grows(model: TransformersModel) -> None:
@@ -147,6 +177,11 @@ def test_importing_the_file_imports_no_torch() -> None:
         "sys.exit(int('torch' in sys.modules or 'transformers' in sys.modules))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_loading_says_nothing(capfd: pytest.CaptureFixture[str]) -> None:
+    TransformersModel("embedded", device="cpu")
+    assert capfd.readouterr() == ("", "")
 
 
 def test_it_is_a_language_model(model: LanguageModel) -> None:
