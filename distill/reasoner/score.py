@@ -19,8 +19,9 @@ from tokenizers import Tokenizer
 from ...reasoner import protocol
 from ...reasoner.prompts import Layout, Mode, prefix, question, turn
 from ...twin.errors import EdgeTwinError
-from ...twin.tools.base import ToolValue
-from ...twin.tools.registry import StepResult
+from ...twin.tools import semantic
+from ...twin.tools.base import Ids, ToolValue
+from ...twin.tools.registry import StepResult, ToolRegistry
 from ...twin.tools.render import render_results
 from ...twin.window import TwinWindow
 from ..sim.questions.restricted import TRAINED
@@ -112,7 +113,8 @@ def decode(
             if transcript.answer is not None:
                 answers[-1] = _said(text, transcript.answer, [])
                 continue
-            results = TRAINED.run_plan(transcript.rounds[-1].plan, one.whole or one.window)
+            tools = _tools(one)
+            results = tools.run_plan(transcript.rounds[-1].plan, one.whole or one.window)
         except (EdgeTwinError, IndexError):
             continue
         inserted = tokenizer.encode(protocol.tagged("results", render_results(results))).ids
@@ -129,6 +131,27 @@ def decode(
         except (EdgeTwinError, IndexError):
             answers[number] = Said(text)
     return answers
+
+
+def _tools(one: HeldOut) -> ToolRegistry:
+    """The tools of a question: where the window is shown in part, ``find`` knows that part and
+    what ``detect`` has added to it."""
+    if one.whole is None:
+        return TRAINED
+    known = set(one.window.ids())
+
+    def find(window: TwinWindow, words: list[str]) -> Ids:
+        """Ids with these labels among those known."""
+        return [i for i in semantic.find(window, words) if i in known]
+
+    def detect(window: TwinWindow, words: list[str]) -> Ids:
+        """Ids with these labels, looked for now if they were not before."""
+        known.update(semantic.find(window, words))
+        return find(window, words)
+
+    kept = (tool for name, tool in TRAINED.items() if name not in ("find", "detect"))
+    tools = ToolRegistry(kept).with_tool(find, "semantic")
+    return tools.with_tool(detect, "perception")
 
 
 def _prompt(tokenizer: Tokenizer, one: HeldOut, layout: Layout) -> list[int]:

@@ -1,3 +1,4 @@
+# ruff: noqa: E402
 """The held-out questions of the other kinds, and how answers to them are judged."""
 
 from __future__ import annotations
@@ -6,6 +7,8 @@ import random
 from collections import Counter
 
 import pytest
+
+pytest.importorskip("torch")
 
 from edgetwin.distill.reasoner.probes import (
     GROUPS,
@@ -17,6 +20,7 @@ from edgetwin.distill.reasoner.probes import (
     drawn,
     probe_table,
 )
+from edgetwin.distill.reasoner.score import HeldOut, _tools
 from edgetwin.distill.sim.catalogue import CELL
 from edgetwin.distill.sim.questions.chains import plan_json
 from edgetwin.distill.sim.truth import true_window
@@ -83,6 +87,20 @@ def test_wrong_answers_are_wrong(made: list[Probe]) -> None:
         assert not _is_right(Answer(status="error"), probe.asked, truth)
         wrong = Answer(status="ok", ids=[997], value=-3.5, intervals=[(7.0, 7.5)])
         assert not _is_right(wrong, probe.asked, truth)
+
+
+def test_find_knows_the_shown_part_only_and_detect_adds_to_it(made: list[Probe]) -> None:
+    probe = next(p for p in made if p.group == "detect" and p.part)
+    assert probe.part is not None
+    whole, shown = probe.part.whole, probe.part.shown
+    hidden = next(i for i in whole.ids() if i not in shown.ids())
+    word = whole.latest(hidden).semantic_label
+    one = HeldOut(shown, "?", (), 1, "detect", whole=whole)
+    find, detect = ([{"tool": t, "words": [word]}] for t in ("find", "detect"))
+    assert _tools(one).run_plan(find, whole)[0].value == []
+    results = _tools(one).run_plan([*detect, *find], whole)
+    assert results[0].value == results[1].value != []
+    assert _tools(HeldOut(shown, "?", (), 1, "seen")).run_plan(find, shown)[0].value == []
 
 
 def test_the_table() -> None:
