@@ -297,8 +297,9 @@ def test_a_long_real_twin_is_answered(model: OrtGenAiModel) -> None:
     answer = Reasoner(model, budget=Budget(tokens=40)).answer(
         "Which object is the largest?", window
     )
-    assert answer.status in ("ok", "partial", "error")
-    assert answer.ended_by != "context"
+    # Far beyond the twins of its training: what counts is that it was read and answered at all.
+    assert answer.ended_by in ("", "tokens")
+    assert answer.transcript
     assert "64 of 120 objects" in answer.message
     assert answer.tokens["prompt"] + 168 <= model.max_tokens
 
