@@ -1,4 +1,3 @@
-# ruff: noqa: E402
 """The held-out questions of the other kinds, and how answers to them are judged."""
 
 from __future__ import annotations
