@@ -78,7 +78,9 @@ def test_plans_with_given_ids_and_measures() -> None:
 def test_measures_on_the_small_window() -> None:
     values = [TRAINED.run_plan(compile_plan(n), small_window())[-1].value for n in (HOW_MANY, WHEN)]
     assert values[0] == 2
-    assert values[1] == [(pytest.approx(0.625, abs=0.13), pytest.approx(1.0, abs=0.13))]
+    assert isinstance(values[1], list)
+    assert values[1][0] == pytest.approx((0.625, 1.0), abs=0.13)
+    assert len(values[1]) == 1
 
 
 def test_the_parts_of_training_come_in_their_shares(made: list[tuple[Mixer, Asked]]) -> None:
