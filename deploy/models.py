@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 from ..perception.bundle import Bundle, load_bundle, models_home
 from ..reasoner.bundle import load_bundle as load_reasoner_bundle
 from ..reasoner.prompts import Mode
-from ..twin.errors import InputError
+from ..twin.errors import InputError, ModelError
 from ..twin.frame import Frame
 from ..twin.schema import FrameTwin
 from ..twin.window import TwinWindow
@@ -158,6 +158,11 @@ def load_reasoner(
     from ..reasoner.models.ort_genai import OrtGenAiModel
     from ..reasoner.rollout import Reasoner
 
+    if str(name) not in ("embedded", "edge", "server") and not Path(name).is_dir():
+        raise ModelError(
+            f"expected embedded, edge, server or a bundle's folder, got {str(name)!r}, which is "
+            "not there; 'embedded' works offline"
+        )
     if language is None:
         model: LanguageModel = OrtGenAiModel(load_reasoner_bundle(set_folders(name)[1]))
     else:

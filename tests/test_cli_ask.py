@@ -62,8 +62,12 @@ def talked(steps: Iterable[tuple[Mark, bytes]], *args: object) -> tuple[str, int
             shown += _read(terminal)
         except EOFError:
             break
+    else:
+        os.kill(process, signal.SIGKILL)
+    # Closed only afterwards: a process that is still on its way out would be hung up on.
+    code = os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
     os.close(terminal)
-    return shown.decode(errors="replace"), os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
+    return shown.decode(errors="replace"), code
 
 
 def _ready(mark: Mark, shown: bytes) -> bool:
@@ -202,7 +206,8 @@ def test_a_person_talks_to_it(twin: Path, tmp_path: Path) -> None:
         (b"moments", b"/trace on\n"),
         (b"trace on", b"What moved?\n"),
         (b"cache", b"/save %s\n" % bytes(saved)),
-        (b"2 answers in", b"\x04"),
+        (b"2 answers in", b"\n"),
+        (b"? ", b"\x04"),  # a key of the prompt's own: it has to be there
     ]
     shown, code = talked(steps, twin)
     assert code == 0, shown

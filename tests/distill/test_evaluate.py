@@ -269,7 +269,8 @@ def test_aims_stand_beside_what_was_measured() -> None:
     assert rows["segmenter: mean IoU from true boxes"] == (0.90, 0.91, 0.6)
     assert list(rows["reasoner, noisy twins: all"]) == pytest.approx([0.85, 0.88, 0.9])
     assert rows["pixels to masks, level 1: mean J"] == (0.760, 0.0, None)
-    assert len(rows) == 4  # what was not measured has no row
+    assert rows["reasoner, true twin: all"] == (0.95, 0.9, None)
+    assert len(rows) == 5  # what was not measured has no row
     free = aims_table(figures, "here", bounds=False)
     assert all(row[1] is None for row in free.rows)
 

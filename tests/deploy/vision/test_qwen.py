@@ -179,7 +179,7 @@ def test_stops_budgets_and_time(model: QwenVl) -> None:
     assert (cut.text, cut.finish_reason, cut.stop) == (whole[: whole.find(stop)], "stop", stop)
     began = time.monotonic()
     with pytest.raises(TimedOut, match="allow more seconds"):
-        model.chat(ask(), Sampling(max_tokens=3000), deadline_s=began + 0.3)
+        model.chat(ask(), Sampling(max_tokens=3000), deadline_s=began + 0.01)
     assert time.monotonic() - began < 30
     with pytest.raises(TimedOut):
         model.chat(ask(), deadline_s=began)
