@@ -29,11 +29,11 @@ import numpy as np
 
 from ...twin.errors import MissingExtraError, ModelError
 from ...twin.files import sha256_of
-from ...twin.text import Layout
 from ..bundle import ReasonerBundle, load_bundle
-from ..prompts import MODES, Mode, Style
+from ..prompts import MODES
 from .constraint import Constraint
-from .tokens import Row, TokenContext
+from .local import LocalModel
+from .tokens import Row
 
 __all__ = ["LlamaCppModel", "library"]
 
@@ -50,7 +50,7 @@ _told: deque[str] = deque(maxlen=4)  # what llama.cpp last said of an error
 _hold: list[Any] = []  # the callback must live as long as the library
 
 
-class LlamaCppModel:
+class LlamaCppModel(LocalModel):
     """A GGUF file opened with llama.cpp, on the CPU.
 
     Args:
@@ -103,30 +103,14 @@ class LlamaCppModel:
         bundle = self.bundle
         if bundle is None:
             self.name, self.sha256 = file.stem, sha256_of(file)
-            self.style: Style = "long"
-            self.layout: Layout = "full"
+            self.style = "long"
+            self.layout = "full"
             self.turns = 0
-            self.modes: tuple[Mode, ...] = MODES
+            self.modes = MODES
             self.tools = self.known_words = None
-            self.plan_words: tuple[str, ...] = ()
+            self.plan_words = ()
             return
-        self.name, self.sha256, self.style = bundle.name, bundle.sha256, bundle.style
-        self.layout, self.turns, self.modes = bundle.layout, bundle.turns, bundle.modes
-        self.tools, self.known_words = bundle.tools, bundle.known_words
-        self.plan_words = bundle.plan_words
-
-    @property
-    def guided(self) -> bool:
-        """Whether it obeys grammars."""
-        return self.constraint is not None
-
-    def open(self) -> TokenContext:
-        """See :class:`~.base.LanguageModel`."""
-        return TokenContext(self)
-
-    def count(self, text: str) -> int:
-        """Tokens of a text."""
-        return len(self.encode(text))
+        self._take_from(bundle)
 
     def encode(self, text: str) -> list[int]:
         """Token ids of a text, those of ``tokenizer.json``."""

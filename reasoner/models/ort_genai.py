@@ -19,16 +19,16 @@ import numpy as np
 
 from ...twin.errors import ModelError
 from ..bundle import ReasonerBundle, load_bundle
-from ..prompts import Style
 from .constraint import Constraint
-from .tokens import Row, TokenContext
+from .local import LocalModel
+from .tokens import Row
 
 __all__ = ["OrtGenAiModel"]
 
 _MAX_TOKENS = 2048  # context of a bundle that names none; the whole cache is allocated ahead
 
 
-class OrtGenAiModel:
+class OrtGenAiModel(LocalModel):
     """A bundle opened with ONNX Runtime GenAI; ``guided=False`` decodes without grammars.
 
     Raises:
@@ -44,13 +44,7 @@ class OrtGenAiModel:
     ) -> None:
         og: Any = importlib.import_module("onnxruntime_genai")
         self.bundle = bundle if isinstance(bundle, ReasonerBundle) else load_bundle(bundle)
-        self.name, self.sha256 = self.bundle.name, self.bundle.sha256
-        self.style: Style = self.bundle.style
-        self.layout = self.bundle.layout
-        self.known_words = self.bundle.known_words
-        self.plan_words = self.bundle.plan_words
-        self.tools, self.modes = self.bundle.tools, self.bundle.modes
-        self.turns = self.bundle.turns
+        self._take_from(self.bundle)
         options = {"intra_op_num_threads": threads, "inter_op_num_threads": 1}
         session = {"model": {"decoder": {"session_options": options}}}
         try:
@@ -69,19 +63,6 @@ class OrtGenAiModel:
         self.max_tokens = min(self._sizes["context_length"], most)
         self.eos = frozenset(int(token) for token in self._tokenizer.eos_token_ids)
         self.constraint = self._constraint() if guided else None
-
-    @property
-    def guided(self) -> bool:
-        """Whether it obeys grammars."""
-        return self.constraint is not None
-
-    def open(self) -> TokenContext:
-        """See :class:`~.base.LanguageModel`."""
-        return TokenContext(self)
-
-    def count(self, text: str) -> int:
-        """Tokens of a text."""
-        return len(self.encode(text))
 
     def encode(self, text: str) -> list[int]:
         """Token ids of a text."""

@@ -20,11 +20,10 @@ from pathlib import Path
 from typing import Any
 
 from ...twin.errors import MissingExtraError, ModelError
-from ...twin.text import Layout
 from ..bundle import ReasonerBundle, load_bundle
-from ..prompts import Mode, Style
 from .constraint import Constraint
-from .tokens import Row, TokenContext
+from .local import LocalModel
+from .tokens import Row
 
 __all__ = ["TransformersModel"]
 
@@ -36,7 +35,7 @@ _LENGTHS = (512, 1024, 2048, 4096, 8192, 16384, 32768)  # sizes of a static cach
 _STEPS = (1, 4, 16)  # tokens of a compiled step: one, forced ones with it, a line of results
 
 
-class TransformersModel:
+class TransformersModel(LocalModel):
     """A causal language model opened with transformers.
 
     Args:
@@ -106,19 +105,6 @@ class TransformersModel:
         if cuda and self.static:
             self.compiled = self._torch.compile(self._model, mode="reduce-overhead", dynamic=False)
 
-    @property
-    def guided(self) -> bool:
-        """Whether it obeys grammars."""
-        return self.constraint is not None
-
-    def open(self) -> TokenContext:
-        """See :class:`~.base.LanguageModel`."""
-        return TokenContext(self)
-
-    def count(self, text: str) -> int:
-        """Tokens of a text."""
-        return len(self.encode(text))
-
     def encode(self, text: str) -> list[int]:
         """Token ids of a text."""
         return list(self._tokenizer.encode(text, add_special_tokens=False).ids)
@@ -133,12 +119,12 @@ class TransformersModel:
 
     def _describe(self, source: ReasonerBundle | str | Path) -> tuple[str, str | None]:
         """What is known of the model before it loads; returns (folder or id, revision)."""
-        self.style: Style = "long"
-        self.layout: Layout = "full"
-        self.known_words: frozenset[str] | None = None
-        self.plan_words: tuple[str, ...] = ()
-        self.tools: frozenset[str] | None = None
-        self.modes: tuple[Mode, ...] = ("concise", "sentence", "detailed", "description")
+        self.style = "long"
+        self.layout = "full"
+        self.known_words = None
+        self.plan_words = ()
+        self.tools = None
+        self.modes = ("concise", "sentence", "detailed", "description")
         self.turns, self.sha256 = 4, ""
         if isinstance(source, str) and _PINNED.fullmatch(source):
             self.name = source
@@ -157,10 +143,7 @@ class TransformersModel:
         bundle = source
         if not isinstance(bundle, ReasonerBundle):
             bundle = load_bundle(bundle, needed=_NEEDED)
-        self.name, self.sha256, self.style = bundle.name, bundle.sha256, bundle.style
-        self.layout, self.modes, self.turns = bundle.layout, bundle.modes, bundle.turns
-        self.known_words, self.plan_words = bundle.known_words, bundle.plan_words
-        self.tools = bundle.tools
+        self._take_from(bundle)
         return str(bundle.path), None
 
     def _ends(self, tokenizer: Any) -> frozenset[int]:
