@@ -1,0 +1,1 @@
+"""What each part of the distillation is worth: variants, seeds, one table."""

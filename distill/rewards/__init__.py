@@ -1,0 +1,1 @@
+"""Rewards: pure batched functions over rollouts."""

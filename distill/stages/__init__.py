@@ -1,0 +1,1 @@
+"""The stages of a distillation: teacher, chains, sft, grpo."""
