@@ -13,6 +13,7 @@
     ├── ProtocolError     a transcript that breaks the reason/plan/answer protocol
     ├── ModelError        weights or bundles that are missing, tampered or unusable
     ├── OutputError       a result that cannot be written (full disk, no permission)
+    ├── TrainingError     a training that cannot go on: a loss or gradient that is not finite
     └── MissingExtraError an optional dependency that is not installed
 
 Every message says what was expected, what came, and what to do next.
@@ -35,6 +36,7 @@ __all__ = [
     "StepError",
     "StoreError",
     "ToolError",
+    "TrainingError",
 ]
 
 
@@ -87,6 +89,10 @@ class ModelError(EdgeTwinError):
 
 class OutputError(EdgeTwinError):
     """A result cannot be written."""
+
+
+class TrainingError(EdgeTwinError):
+    """A training cannot go on, such as after a loss that is not a number."""
 
 
 class MissingExtraError(EdgeTwinError):
