@@ -38,6 +38,7 @@ __all__ = [
     "LAYOUT",
     "TURNS",
     "example",
+    "nouns_of",
     "produce",
     "start",
     "training_window",
@@ -81,7 +82,7 @@ def example(seed: int, count: int = PER_TWIN) -> Example | None:
     if len(window.ids()) < 2:
         return None
     rng = random.Random(f"questions {seed}")
-    part = restricted(window, rng, _nouns(window)) if rng.random() < _RESTRICTED_SHARE else None
+    part = restricted(window, rng, nouns_of(window)) if rng.random() < _RESTRICTED_SHARE else None
     asked = Mixer(part or window, rng).several(count, LEVELS)
     items = tuple(as_record(one) for one in asked)
     return Example(seed, twin_text(part.shown if part else window, rng), items) if items else None
@@ -93,7 +94,8 @@ def twin_text(window: TwinWindow, rng: random.Random) -> str:
     return describe(window, LAYOUT, max_moments=moments) + looked_for(window.vocabulary)
 
 
-def _nouns(window: TwinWindow) -> tuple[str, ...]:
+def nouns_of(window: TwinWindow) -> tuple[str, ...]:
+    """All nouns of the tier that the window's labels are from."""
     labels = {window.latest(i).semantic_label for i in window.ids()}
     return CELL if labels <= set(CELL) else WILD
 

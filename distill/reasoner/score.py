@@ -27,7 +27,7 @@ from ...twin.window import TwinWindow
 from ..sim.questions.restricted import TRAINED
 from .tokenizer import token_id
 
-__all__ = ["HeldOut", "Said", "decode", "greedy", "score"]
+__all__ = ["HeldOut", "Said", "decode", "greedy", "score", "tools_for_part"]
 
 _REASON = re.compile(r"<reason>(.*?)</reason>")
 _MAX_PLAN, _MAX_ANSWER = 224, 24  # new tokens: a detailed rationale and eight steps; an answer
@@ -113,7 +113,7 @@ def decode(
             if transcript.answer is not None:
                 answers[-1] = _said(text, transcript.answer, [])
                 continue
-            tools = _tools(one)
+            tools = TRAINED if one.whole is None else tools_for_part(one.window)
             results = tools.run_plan(transcript.rounds[-1].plan, one.whole or one.window)
         except (EdgeTwinError, IndexError):
             continue
@@ -133,12 +133,9 @@ def decode(
     return answers
 
 
-def _tools(one: HeldOut) -> ToolRegistry:
-    """The tools of a question: where the window is shown in part, ``find`` knows that part and
-    what ``detect`` has added to it."""
-    if one.whole is None:
-        return TRAINED
-    known = set(one.window.ids())
+def tools_for_part(window: TwinWindow) -> ToolRegistry:
+    """Tools for a window that shows a part: ``find`` knows that part and what ``detect`` added."""
+    known = set(window.ids())
 
     def find(window: TwinWindow, words: list[str]) -> Ids:
         """Ids with these labels among those known."""

@@ -18,7 +18,6 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from ...reasoner.prompts import Layout, Mode, Style
 from ...twin.errors import InputError, MissingExtraError
-from ..sim.catalogue import Tier
 
 __all__ = [
     "RECIPES",
@@ -59,12 +58,11 @@ class LoraChoice(_Part):
 
 
 class ModelChoice(_Part):
-    """A causal language model: ``embedded``, ``scratch``, a folder, ``owner/name@commit`` or
-    ``stage:<name>``; ``widths`` and ``vocabulary`` only for ``scratch``."""
+    """A causal language model: ``embedded``, ``scratch`` (random weights of ``widths`` with the
+    embedded model's tokenizer), a folder, ``owner/name@commit`` or ``stage:<name>``."""
 
     source: str
     widths: dict[str, int] | None = None
-    vocabulary: int = Field(default=2048, ge=256)
     style: Style = "short"
     layout: Layout = "compact"
     dtype: Literal["fp32", "bf16", "fp16"] = "fp32"
@@ -73,18 +71,20 @@ class ModelChoice(_Part):
 
 
 class WorldsChoice(_Part):
-    """Questions on simulated training worlds, drawn as they are needed.
+    """Questions on simulated training worlds, drawn as they are needed (:mod:`..tasks.worlds`).
 
-    ``first`` and ``count`` are world seeds below 1,000,000 (above are validation and test).
+    ``first`` and ``count`` are world seeds; those of validation and test lie above a million.
+    ``restricted`` is the share of worlds of which only some nouns were looked for, ``follow_up``
+    the share of questions that go on from an earlier one.
     """
 
     first: int = Field(default=0, ge=0)
     count: int = Field(default=1000, ge=1)
     per_world: int = Field(default=8, ge=1, le=64)
-    tiers: dict[Tier, float] = {"cell": 0.75, "wild": 0.25}
-    noisy: float = Field(default=0.5, ge=0, le=1)
     levels: list[int] = [1, 2, 3, 4]
     modes: list[Mode] = ["concise"]
+    restricted: float = Field(default=0.0, ge=0, le=1)
+    follow_up: float = Field(default=0.0, ge=0, le=1)
 
     @model_validator(mode="after")
     def _training_seeds(self) -> WorldsChoice:

@@ -43,6 +43,7 @@ class Task:
         source: where it comes from (``worlds``, ``refcocog`` …).
         reference: the generator's own chain, where there is one.
         pictures: folder of the frames (``00000.jpg`` …) or one picture, where there are pixels.
+        whole: the twin as looking again would find it, where ``window`` shows it in part.
     """
 
     key: str
@@ -56,14 +57,20 @@ class Task:
     source: str = "worlds"
     reference: Question | None = None
     pictures: str | None = None
+    whole: TwinWindow | None = None
 
     def __post_init__(self) -> None:
-        missing = [i for i in self.ids if i not in self.window]
+        missing = [i for i in self.ids if i not in self.scene]
         if missing:
             raise InputError(
-                f"{self.key}: expected true ids of the twin {sorted(self.window.ids())}, "
+                f"{self.key}: expected true ids of the twin {sorted(self.scene.ids())}, "
                 f"got {missing[0]}; build the twin again"
             )
+
+    @property
+    def scene(self) -> TwinWindow:
+        """Where answers are looked up: the whole twin."""
+        return self.whole or self.window
 
 
 def iou_of(task: Task, ids: Collection[int]) -> float:
@@ -72,7 +79,7 @@ def iou_of(task: Task, ids: Collection[int]) -> float:
     if task.truth is None and wanted == given:
         return 1.0
     found = []
-    for frame in task.window.frames:
+    for frame in task.scene.frames:
         shared, joined = (
             _by_area(frame, given, wanted)
             if task.truth is None

@@ -36,6 +36,7 @@ _TRIES = 12
 class Shares:
     """How often a window is asked what: shares of its questions, ``plain`` a number.
 
+    ``modes`` are drawn from evenly; None: concise but for the share ``other_mode``.
     With long questions only, "what is left of the mug?" is forgotten.
     """
 
@@ -44,6 +45,7 @@ class Shares:
     other_mode: float = 0.4
     idle_turn: float = 0.05
     plain: int = 4
+    modes: tuple[Mode, ...] | None = None
 
 
 SHARES = Shares()
@@ -156,6 +158,8 @@ class Mixer:
         return _Cells([(kind, level) for kind in kinds for level in levels], self.rng)
 
     def _mode(self) -> Mode:
+        if self.shares.modes is not None:
+            return self.rng.choice(self.shares.modes)
         if self.rng.random() >= self.shares.other_mode:
             return "concise"
         return self.rng.choice(_OTHER_MODES)
