@@ -21,7 +21,7 @@ import base64
 import json
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 from urllib.parse import urlsplit
@@ -114,6 +114,8 @@ class Endpoint:
             409, 429 and 5xx are tried again, waiting as ``Retry-After`` says or 0.5, 1, 2 ... s.
         backoff_s: the first of these waits.
         extra: fields of every request body, such as ``{"top_k": 1}``.
+        retry_wait: is told the status (0: no reply) and the seconds to wait before every request
+            that is a repetition; returns the seconds to wait instead, or raises to give up.
 
     Attributes:
         usage: tokens of all calls so far.
@@ -134,6 +136,7 @@ class Endpoint:
         attempts: int = 3,
         backoff_s: float = 0.5,
         extra: Mapping[str, Any] | None = None,
+        retry_wait: Callable[[int, float], float] | None = None,
     ) -> None:
         self.base_url, self._local = _checked_url(base_url)
         if not model or not model.isprintable():
@@ -150,6 +153,7 @@ class Endpoint:
         self._key = _key(api_key, api_key_env)
         self.timeout_s, self.attempts, self.backoff_s = timeout_s, attempts, backoff_s
         self._extra = dict(extra or {})
+        self._retry_wait = retry_wait or (lambda _, seconds: seconds)
         self.usage = Usage()
         self._client: Any = None
 
@@ -247,6 +251,7 @@ class Endpoint:
             except Broken:
                 if attempt == self.attempts or time.monotonic() + wait >= until:
                     raise
+                wait = self._retry_wait(0, wait)
             else:
                 if answered.status == 200:
                     return answered
@@ -258,7 +263,8 @@ class Endpoint:
                     raise self._refused(
                         answered, f"; it asks to wait {wait:.0f} s" if asked else ""
                     )
-            time.sleep(wait)
+                wait = self._retry_wait(answered.status, wait)
+            time.sleep(max(0.0, min(wait, until - time.monotonic())))
         raise AssertionError("the last attempt returns or raises")
 
     def _document(self, answered: Answered) -> dict[str, Any]:
