@@ -22,9 +22,9 @@ from ..sim.questions.wider import idle_words
 from .card import Training, write_card
 from .produce import LAYOUT, TURNS
 from .quantised import settle
-from .records import chunks, read
+from .records import Example, chunks, read
 
-__all__ = ["Learnt", "build_genai", "export", "learnt_of", "model_from_state"]
+__all__ = ["Learnt", "build_genai", "export", "learnt_in", "learnt_of", "model_from_state"]
 
 
 def build_genai(model_dir: Path, out_dir: Path, precision: str = "int4") -> None:
@@ -150,7 +150,12 @@ def _inherited(work_dir: Path) -> Learnt:
 
 
 def learnt_of(data_dir: Path, rare: float = 1e-4) -> Learnt:
-    """What a run's questions and plans hold.
+    """What a run's questions and plans hold, see :func:`learnt_in`."""
+    return learnt_in((e for path in chunks(data_dir / "train") for e in read(path)), rare)
+
+
+def learnt_in(examples: Iterable[Example], rare: float = 1e-4) -> Learnt:
+    """What the questions and plans of training examples hold.
 
     A word in fewer than a share ``rare`` of the questions is taken for a typing slip; words that
     occur only in motives that imply nothing are not known (:func:`~.wider.idle_words`).
@@ -159,14 +164,12 @@ def learnt_of(data_dir: Path, rare: float = 1e-4) -> Learnt:
     planned: set[str] = set()
     tools: set[str] = set()
     total = 0
-    for path in chunks(data_dir / "train"):
-        for example in read(path):
-            for item in example.items:
-                total += 1
-                asked.update(set(content_words(item.question)))
-                for step in json.loads(item.plan or "[]"):
-                    tools.add(step["tool"])
-                    planned.update(step.get("words", ()))
+    for item in (item for example in examples for item in example.items):
+        total += 1
+        asked.update(set(content_words(item.question)))
+        for step in json.loads(item.plan or "[]"):
+            tools.add(step["tool"])
+            planned.update(step.get("words", ()))
     floor = max(2, rare * total)
     idle = idle_words()
     known = {word for word, count in asked.items() if count >= floor and word not in idle}

@@ -1,8 +1,8 @@
 """Training examples on disk: one twin with its questions per line of JSON.
 
 ``{"seed": 7, "twin": "1 red mug x40…", "items": [{"question", "reason", "plan", "results",
-"answer", "level", "mode", "describe", "turns"}, …]}``: everything is text as the protocol writes
-it (``plan`` empty when the answer needs none; the last three may be missing), so that the
+"answer", "level", "mode", "describe", "turns", "explain"}, …]}``: everything is text as the protocol
+writes it (``plan`` empty when the answer needs none; the last four may be missing), so that the
 tokenizer can change without new data. A producer process writes
 chunks ahead; a reader follows them in order and goes round when there are no more.
 """
@@ -37,7 +37,8 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """A question and its reference chain, as text; ``turns`` are earlier (question, ids)."""
+    """A question and its reference chain, as text; ``turns`` are earlier (question, ids);
+    ``explain`` follows the answer (WISE's order: concise, answer, detailed)."""
 
     question: str
     reason: str
@@ -48,6 +49,7 @@ class Question:
     mode: Mode = "concise"
     describe: str = ""
     turns: tuple[tuple[str, tuple[int, ...]], ...] = ()
+    explain: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +81,8 @@ def pieces(item: Question) -> list[tuple[str, bool]]:
     reason = tagged("reason", item.reason)
     if item.describe:
         reason += tagged("describe", item.describe)
-    answer = tagged("answer", item.answer) + EOS
+    explain = tagged("explain", item.explain) if item.explain else ""
+    answer = tagged("answer", item.answer) + explain + EOS
     if not item.plan:
         return [(reason + answer, True)]
     return [
