@@ -90,7 +90,8 @@ class EndpointJudge:
         model: the judge's name at the server.
         cache: the SQLite file of scores.
         options: see :class:`EndpointOptions`.
-        teachers: transcripts of a teacher by the key of their task, which chains are compared to.
+        teachers: transcripts of a teacher by (key, question) of their task, which chains are
+            compared to.
         rubric: what the judge is told.
 
     Raises:
@@ -105,7 +106,7 @@ class EndpointJudge:
         cache: Path,
         options: EndpointOptions | None = None,
         *,
-        teachers: Mapping[str, str] | None = None,
+        teachers: Mapping[tuple[str, str], str] | None = None,
         rubric: Rubric = RUBRIC,
     ) -> None:
         given = options or EndpointOptions()
@@ -187,7 +188,7 @@ class EndpointJudge:
             if found is None:
                 self._count("skipped")
                 continue
-            teacher = self._teachers.get(rollout.task.key)
+            teacher = self._teachers.get((rollout.task.key, rollout.task.question))
             if teacher is None and rollout.task.reference is None:
                 self._count("no_reference")
             messages.setdefault(self._rubric.message(rollout, found, teacher), []).append(row)
