@@ -34,7 +34,7 @@ __all__ = [
     "stage_table",
 ]
 
-_NO_RESULT = ("track", "log_every", "save_every")
+_NO_RESULT = ("track", "log_every", "save_every", "engine", "workers")
 """Settings that do not change what comes out."""
 _SOURCE = "stage:"
 Runner = Callable[..., dict[str, float]]
@@ -266,9 +266,7 @@ def _chains_report(work: Path) -> dict[str, Any]:
         report = json.loads((work / "chains" / "report.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
-    kept, asked = report.get("kept"), report.get("asked")
-    rate = report.get("acceptance_rate", kept / asked if kept is not None and asked else None)
-    return {"kept": kept, "acceptance": rate}
+    return {"kept": report.get("kept"), "acceptance": report.get("acceptance")}
 
 
 def _runner(stage: Stage) -> Runner:
