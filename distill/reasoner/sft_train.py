@@ -2,8 +2,9 @@
 
 Muon on the layers' matrices, AdamW on embeddings and norms; activations in bfloat16 over
 float32 parameters; one pack (a twin with its questions) per step; the rate warms up, stays
-flat and falls linearly to zero at the end of the time budget. Only what the model itself
-writes is learnt: prompt and results are masked out. A run resumes from ``work_dir``.
+flat and falls linearly to zero at the end of the budget. Only what the model itself
+writes is learnt: prompt and results are masked out. A run resumes from ``work_dir``. The stage
+``sft`` of a distillation (:mod:`..stages.sft`) runs the same loop on the chains of a teacher.
 
 ::
 
@@ -17,24 +18,30 @@ that it lacks, and begins with a lower rate.
 from __future__ import annotations
 
 import json
+import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
 
 from ...reasoner.prompts import system
 from ...reasoner.protocol import EOS
+from ...twin.errors import TrainingError
 from ..sim.questions.restricted import TRAINED
 from . import network
-from .packing import Pack, collate, compiled_kernels, make_pack, packed_loss
+from .encoding import breaking, encode
+from .packing import collate, compiled_kernels, packed_loss
 from .records import Cursor, Example, follow, pieces, prompt
 from .tokenizer import token_id
 
-__all__ = ["Settings", "Trainer", "encode", "train"]
+__all__ = ["Settings", "Trainer", "breaking", "encode", "fit", "train"]
 
 _VAL_WORLDS = 24  # about 420 questions, a minute of a busy core
 
@@ -75,48 +82,37 @@ class Settings:
         )
 
 
-def encode(tokenizer: Tokenizer, example: Example, broken: Tokenizer | None = None) -> Pack:
-    """Tokens of an example: prefix, then per item its prompt (given) and the chain.
-
-    Every second question is cut by ``broken`` if there is one (see :func:`breaking`).
-    """
-    prefix = tokenizer.encode(system(TRAINED) + example.twin).ids
-    items = []
-    for number, item in enumerate(example.items):
-        cut = tokenizer if broken is None or number % 2 else broken
-        ids = [token for text in prompt(item) for token in cut.encode(text).ids]
-        targets = [False] * len(ids)
-        for text, learnt in pieces(item):
-            part = tokenizer.encode(text).ids
-            ids += part
-            targets += [learnt] * len(part)
-        items.append((ids, targets))
-    return make_pack(prefix, items)
-
-
-def breaking(tokenizer: Tokenizer, dropout: float) -> Tokenizer | None:
-    """A copy that leaves out each merge with the given chance; None for a chance of 0.
-
-    With it short pieces, of which unseen words are made, are trained in many surroundings
-    (BPE-dropout, Provilkov et al. 2020). Its draws are not seeded.
-    """
-    if not dropout:
-        return None
-    copy = Tokenizer.from_str(tokenizer.to_str())
-    copy.model.dropout = dropout
-    return copy
-
-
 class Trainer:
-    """The loop's state: network, optimisers, place in the data, time spent."""
+    """The loop's state: network, optimisers, place in the data, time spent.
 
-    def __init__(self, tokenizer: Tokenizer, data: Path, settings: Settings, device: str) -> None:
-        eos = token_id(tokenizer, EOS)
+    Args:
+        tokenizer: of the network.
+        data: folder of chunks of questions, or a source of examples that keeps its place in the
+            cursor it is given.
+        settings: rates and seeds.
+        device: where to train.
+        model: the network; by default the embedded one, built and perhaps loaded by ``settings``.
+        head: the text before a twin; by default that of the short style.
+    """
+
+    def __init__(
+        self,
+        tokenizer: Tokenizer,
+        data: Path | Callable[[Cursor], Iterator[Example]],
+        settings: Settings,
+        device: str,
+        *,
+        model: Any = None,
+        head: str | None = None,
+    ) -> None:
         self.tokenizer, self.settings, self.device = tokenizer, settings, device
-        self.model = network.build(tokenizer.get_vocab_size(), eos, settings.seed)
-        if settings.start:
-            network.take_over(self.model, tokenizer, Path(settings.start))
-        self.model.to(device)
+        self.head = head
+        if model is None:
+            eos = token_id(tokenizer, EOS)
+            model = network.build(tokenizer.get_vocab_size(), eos, settings.seed)
+            if settings.start:
+                network.take_over(model, tokenizer, Path(settings.start))
+        self.model = model.to(device)
         matrices, others = network.split_parameters(self.model)
         self.muon = torch.optim.Muon(
             matrices,
@@ -127,14 +123,20 @@ class Trainer:
         self.adam = torch.optim.AdamW(
             others, lr=settings.adam_lr, betas=(0.9, 0.95), weight_decay=0.0
         )
-        self.broken = breaking(tokenizer, settings.dropout_merges)
         self.kernels = compiled_kernels() if settings.compile else None
         self.cursor = Cursor()
-        self.examples: Iterator[Example] = follow(data, self.cursor)
+        self.examples: Iterator[Example] = (
+            data(self.cursor) if callable(data) else follow(data, self.cursor)
+        )
         self.steps, self.visits, self.elapsed_s = 0, 0, 0.0
+        self.norm, self.learnt = 0.0, 0  # of the last step: norm of the gradient, learnt tokens
 
     def step(self, progress: float) -> float:
-        """One optimiser step on one pack; returns the mean loss per learnt token."""
+        """One optimiser step on one pack; returns the mean loss per learnt token.
+
+        Raises:
+            TrainingError: if the loss or its gradient is not finite; the weights are as before.
+        """
         rate = min(1.0, (self.steps + 1) / self.settings.warm_steps)
         rate *= min(1.0, max(0.0, (1.0 - progress) / (1.0 - self.settings.flat)))
         for group in self.muon.param_groups:
@@ -142,12 +144,12 @@ class Trainer:
         for group in self.adam.param_groups:
             group["lr"] = self.settings.adam_lr * rate
         example = next(self.examples)
-        batch = collate(encode(self.tokenizer, example, self.broken), self.device)
-        dtype = torch.bfloat16 if self.settings.bfloat16 else torch.float32
-        total, count = packed_loss(self.model, batch, dtype, self.kernels)
-        loss = total / count
+        broken = breaking(self.tokenizer, self.settings.dropout_merges, self._draw)
+        loss = self._loss(example, broken)
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+        self.norm = float(torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0))
+        if not math.isfinite(float(loss.detach()) + self.norm):
+            raise self._stopped(example, float(loss.detach()), broken)
         optimisers: tuple[torch.optim.Optimizer, ...] = (self.muon, self.adam)
         for optimiser in optimisers:
             optimiser.step()
@@ -156,8 +158,43 @@ class Trainer:
         self.visits += len(example.items)
         return float(loss.detach())
 
+    @property
+    def _draw(self) -> int:
+        """The seed of this step's draws."""
+        return self.settings.seed * 1_000_003 + self.steps
+
+    def _loss(self, example: Example, broken: Tokenizer | None) -> torch.Tensor:
+        batch = collate(encode(self.tokenizer, example, broken, self.head), self.device)
+        dtype = torch.bfloat16 if self.settings.bfloat16 else torch.float32
+        total, count = packed_loss(self.model, batch, dtype, self.kernels)
+        self.learnt = count
+        return total / count
+
+    def _stopped(self, example: Example, loss: float, broken: Tokenizer | None) -> TrainingError:
+        """The error that names the question whose loss or gradient is not finite alone."""
+        guilty = example.items[0]
+        for item in example.items:
+            self.model.zero_grad(set_to_none=True)
+            alone = self._loss(replace(example, items=(item,)), broken)
+            alone.backward()
+            norm = torch.nn.utils.get_total_norm(
+                [p.grad for p in self.model.parameters() if p.grad is not None]
+            )
+            if not bool(torch.isfinite(norm + alone.detach())):
+                guilty = item
+                break
+        return TrainingError(
+            f"expected a finite loss and gradient, got {loss} and {self.norm} at step "
+            f"{self.steps + 1} on twin {example.seed}, question {guilty.question!r}, chain "
+            f"{guilty.reason[:200]!r}; the last checkpoint is kept; leave this question out or "
+            "lower the rates, then start again"
+        )
+
     def save(self, folder: Path) -> None:
-        """Write network, optimisers and place, each file complete or absent."""
+        """Write network, optimisers and place into one file, complete or absent.
+
+        ``place.json`` beside it says the same place to a reader.
+        """
         folder.mkdir(parents=True, exist_ok=True)
         tensors = {
             f"model.{k}": v for k, v in self.model.state_dict().items() if k != "lm_head.weight"
@@ -165,8 +202,6 @@ class Trainer:
         for name, optimiser in (("muon", self.muon), ("adam", self.adam)):
             for index, state in optimiser.state_dict()["state"].items():
                 tensors |= {f"{name}.{index}.{k}": torch.as_tensor(v) for k, v in state.items()}
-        save_file({k: v.contiguous().cpu() for k, v in tensors.items()}, folder / "state.part")
-        (folder / "state.part").replace(folder / "state.safetensors")
         place = {
             "steps": self.steps,
             "visits": self.visits,
@@ -174,6 +209,9 @@ class Trainer:
             "cursor": asdict(self.cursor),
             "settings": asdict(self.settings),
         }
+        held = {k: v.contiguous().cpu() for k, v in tensors.items()}
+        save_file(held, folder / "state.part", metadata={"place": json.dumps(place)})
+        (folder / "state.part").replace(folder / "state.safetensors")
         (folder / "place.part").write_text(json.dumps(place, indent=1) + "\n")
         (folder / "place.part").replace(folder / "place.json")
 
@@ -192,7 +230,10 @@ class Trainer:
                     states.setdefault(int(index), {})[entry] = value
             packed["state"] = states
             optimiser.load_state_dict(packed)
-        place = json.loads((folder / "place.json").read_text())
+        with safe_open(folder / "state.safetensors", "pt") as file:
+            place = json.loads((file.metadata() or {}).get("place", "null"))
+        if place is None:  # written before the place was in the same file
+            place = json.loads((folder / "place.json").read_text())
         self.steps, self.visits = place["steps"], place["visits"]
         self.elapsed_s = place["elapsed_s"]
         for key, value in place["cursor"].items():
@@ -234,7 +275,17 @@ def train(
         trainer = Trainer(tokenizer, data_dir / "train", settings, device)
         if (work_dir / "last" / "place.json").exists():
             trainer.load(work_dir / "last")
-        scores = _loop(trainer, work_dir, clock, lambda: score.score(trainer, held_out))
+        budget_s = settings.minutes * 60
+        scores = fit(
+            trainer,
+            work_dir / "last",
+            lambda: trainer.elapsed_s / budget_s,
+            lambda: score.score(trainer, held_out),
+            lambda values: _note(work_dir, trainer, values),
+            save_due=_every(settings.save_every_s, trainer),
+            score_due=_every(settings.score_every_s, trainer),
+            clock=clock,
+        )
     finally:
         if producer is not None:
             producer.terminate()
@@ -246,43 +297,69 @@ def train(
     return scores
 
 
-def _loop(
+def fit(
     trainer: Trainer,
-    work_dir: Path,
-    clock: Callable[[], float],
-    scorer: Callable[[], dict[str, float]],
+    last: Path,
+    share: Callable[[], float],
+    scorer: Callable[[], Mapping[str, float]],
+    note: Callable[[Mapping[str, float]], None],
+    *,
+    save_due: Callable[[], bool],
+    score_due: Callable[[], bool],
+    log_every: int = 100,
+    clock: Callable[[], float] = time.monotonic,
 ) -> dict[str, float]:
-    from rich.progress import Progress
+    """Step until ``share()``, the used share of the budget, is 1; returns the last scores.
 
-    settings = trainer.settings
-    budget_s = settings.minutes * 60
-    saved = scored = trainer.elapsed_s
+    State goes to ``last`` whenever ``save_due`` says so and at the end. ``note`` gets means of
+    ``log_every`` steps and every score. Time spent on scores is not counted.
+    """
     losses: list[float] = []
-    last = clock()
-    with Progress() as bar:
-        task = bar.add_task("reasoner", total=budget_s, completed=int(trainer.elapsed_s))
-        while trainer.elapsed_s < budget_s:
-            losses.append(trainer.step(trainer.elapsed_s / budget_s))
+    since = clock()
+    with _bar(share()) as advance:
+        while share() < 1.0:
+            losses.append(trainer.step(share()))
             now = clock()
-            trainer.elapsed_s, last = trainer.elapsed_s + now - last, now
-            bar.update(task, completed=trainer.elapsed_s)
-            if len(losses) == 100:
-                _note(work_dir, trainer, {"loss": sum(losses) / len(losses)})
+            trainer.elapsed_s, since = trainer.elapsed_s + now - since, now
+            advance(share())
+            if len(losses) >= log_every:
+                note({"loss": sum(losses) / len(losses)})
                 losses.clear()
-            if trainer.elapsed_s - saved >= settings.save_every_s:
-                saved = trainer.elapsed_s
-                trainer.save(work_dir / "last")
-            if trainer.elapsed_s - scored >= settings.score_every_s:
-                scored = trainer.elapsed_s
-                _note(work_dir, trainer, scorer())
-                last = clock()
-    trainer.save(work_dir / "last")
-    scores = scorer()
-    _note(work_dir, trainer, scores)
+            if save_due():
+                trainer.save(last)
+            if score_due() and share() < 1.0:
+                note(scorer())
+                since = clock()
+    trainer.save(last)
+    scores = dict(scorer())
+    note(({"loss": sum(losses) / len(losses)} if losses else {}) | scores)
     return scores
 
 
-def _note(work_dir: Path, trainer: Trainer, scores: dict[str, float]) -> None:
+@contextmanager
+def _bar(done: float) -> Iterator[Callable[[float], None]]:
+    """A bar over a share of 1; yields what moves it."""
+    from rich.progress import Progress
+
+    with Progress() as bar:
+        task = bar.add_task("reasoner", total=1.0, completed=int(done))
+        yield lambda share: bar.update(task, completed=min(share, 1.0))
+
+
+def _every(seconds: float, trainer: Trainer) -> Callable[[], bool]:
+    """True once in so many seconds of training."""
+    state = {"last": trainer.elapsed_s}
+
+    def due() -> bool:
+        if trainer.elapsed_s - state["last"] < seconds:
+            return False
+        state["last"] = trainer.elapsed_s
+        return True
+
+    return due
+
+
+def _note(work_dir: Path, trainer: Trainer, scores: Mapping[str, float]) -> None:
     line = {"visits": trainer.visits, "seconds": round(trainer.elapsed_s), "steps": trainer.steps}
     with (work_dir / "curve.jsonl").open("a") as file:
         file.write(json.dumps({**line, **scores}) + "\n")
