@@ -39,6 +39,7 @@ __all__ = [
     "TURNS",
     "example",
     "nouns_of",
+    "plain_validation",
     "produce",
     "start",
     "training_window",
@@ -153,9 +154,15 @@ def wait(folder: Path, count: int, seconds: float = 300.0) -> None:
 def validation(worlds: int = 40, per_world: int = 8, tier: Tier = "cell") -> list[HeldOut]:
     """Held-out questions on true twins of validation worlds.
 
-    Groups: ``seen`` wording and composition, ``wording`` unseen, ``composition`` unseen (all
-    concise), and those of :mod:`.probes`.
+    Groups: those of :func:`plain_validation` (all concise), and those of :mod:`.probes`.
     """
+    found = plain_validation(worlds, per_world, tier)
+    return [*found, *(_held_out(probe) for probe in probes(worlds, tier, parts=4))]
+
+
+def plain_validation(worlds: int = 40, per_world: int = 8, tier: Tier = "cell") -> list[HeldOut]:
+    """Questions that stand alone: ``seen`` wording and composition, ``wording`` unseen,
+    ``composition`` unseen."""
     found = []
     for seed in range(VAL_SEED, VAL_SEED + worlds):
         window = true_window(World(seed, tier), render=False)
@@ -163,7 +170,6 @@ def validation(worlds: int = 40, per_world: int = 8, tier: Tier = "cell") -> lis
             group = "composition" if asked.composition == "unseen" else "seen"
             group = "wording" if asked.wording == "unseen" else group
             found.append(HeldOut(window, asked.text, asked.ids, asked.level, group))
-    found += [_held_out(probe) for probe in probes(worlds, tier, parts=4)]
     return found
 
 

@@ -43,6 +43,7 @@ class Policy:
     layout: Layout
     source: str
     sha256: str = ""
+    view: str = "twin"
 
     @property
     def eos(self) -> int:
@@ -87,7 +88,9 @@ def load_policy(
     if choice.source == "scratch":
         tokenizer = _tokenizer(EMBEDDED)
         model = network.build(len(tokenizer), tokenizer.eos_token_id, seed, choice.widths)
-        policy = Policy(model.to(dtype), tokenizer, choice.style, choice.layout, "scratch")
+        policy = Policy(
+            model.to(dtype), tokenizer, choice.style, choice.layout, "scratch", view=choice.view
+        )
     else:
         policy = _opened(choice, _place(choice.source, work), dtype)
     if trained and choice.lora is not None:
@@ -113,11 +116,12 @@ def save_policy(policy: Policy, folder: Path) -> None:
 
 def prompt_texts(policy: Policy, task: Task) -> list[str]:
     """The prompt's texts, each encoded for itself, exactly as inference has them."""
-    texts = [
-        prefix(task.window, tools_of(task), policy.style, layout=policy.layout),
-        *(turn(asked, ids) for asked, ids in task.turns),
-    ]
-    return [*texts, question(task.question, task.mode)]
+    shown = prefix(task.window, tools_of(task), policy.style, layout=policy.layout)
+    if policy.view == "caption":
+        from ..tasks.caption import caption
+
+        shown = caption(shown)
+    return [shown, *(turn(*one) for one in task.turns), question(task.question, task.mode)]
 
 
 def prompt_ids(policy: Policy, task: Task) -> list[int]:
@@ -165,7 +169,7 @@ def _opened(choice: ModelChoice, place: str, dtype: torch.dtype) -> Policy:
         ) from error
     weights = Path(name) / "model.safetensors"
     digest = sha256_of(weights) if weights.is_file() else ""
-    return Policy(model, tokenizer, choice.style, choice.layout, place, digest)
+    return Policy(model, tokenizer, choice.style, choice.layout, place, digest, choice.view)
 
 
 def _tokenizer(folder: Path) -> Any:

@@ -59,12 +59,16 @@ class LoraChoice(_Part):
 
 class ModelChoice(_Part):
     """A causal language model: ``embedded``, ``scratch`` (random weights of ``widths`` with the
-    embedded model's tokenizer), a folder, ``owner/name@commit`` or ``stage:<name>``."""
+    embedded model's tokenizer), a folder, ``owner/name@commit`` or ``stage:<name>``.
+
+    ``view`` is what it is shown: the twin's text, or a caption without coordinates (ablation).
+    """
 
     source: str
     widths: dict[str, int] | None = None
     style: Style = "short"
     layout: Layout = "compact"
+    view: Literal["twin", "caption"] = "twin"
     dtype: Literal["fp32", "bf16", "fp16"] = "fp32"
     lora: LoraChoice | None = None
     gradient_checkpointing: bool = False

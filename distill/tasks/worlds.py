@@ -12,11 +12,12 @@ from __future__ import annotations
 import random
 from collections import OrderedDict
 from collections.abc import Sequence
+from functools import cache
 from typing import TYPE_CHECKING, overload
 
 from ...twin.tools.registry import ToolRegistry
 from ...twin.window import TwinWindow
-from ..reasoner.produce import as_record, nouns_of, training_window
+from ..reasoner.produce import as_record, nouns_of, plain_validation, training_window
 from ..reasoner.score import tools_for_part
 from ..sim.questions.mixed import Asked, Mixer, Shares
 from ..sim.questions.programs import MEASURES
@@ -26,7 +27,7 @@ from .task import Task
 if TYPE_CHECKING:
     from ..stages.recipe import DataChoice, WorldsChoice
 
-__all__ = ["Joined", "Worlds", "tasks_of", "tools_of"]
+__all__ = ["Joined", "Worlds", "tasks_of", "tools_of", "validation_tasks"]
 
 _KEPT_WORLDS = 64  # a step of training asks about a handful of neighbouring worlds
 _MOST_SEEDS = 500_000  # seeds above are spare ones, validation and test
@@ -104,6 +105,16 @@ def _task(key: str, asked: Asked, window: TwinWindow, whole: TwinWindow | None) 
         level=asked.level,
         reference=as_record(asked),
         whole=whole,
+    )
+
+
+@cache
+def validation_tasks(worlds: int, per_world: int = 8) -> tuple[Task, ...]:
+    """Questions on the true twins of the first validation worlds, half in unseen wordings."""
+    held_out = plain_validation(worlds, per_world)
+    return tuple(
+        Task(f"validation/{i}", one.window, one.question, one.ids, level=one.level)
+        for i, one in enumerate(held_out)
     )
 
 
