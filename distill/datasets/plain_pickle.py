@@ -8,7 +8,7 @@ a name, so there is nothing to restrict.
 
 Texts that Python 2 wrote as bytes are read as UTF-8, else as Latin-1.
 
-Not covered: sets, big bytes, out-of-band buffers.
+Not covered: sets, bytes, out-of-band buffers, texts beyond ASCII in protocol 0.
 """
 
 from __future__ import annotations
@@ -131,7 +131,8 @@ class _Machine:
         stack = self.stack
         if name in _TUPLES:
             count = _TUPLES[name]
-            stack[-count:] = [tuple(stack[-count:])]
+            items = [stack.pop() for _ in range(count)]
+            stack.append(tuple(items[::-1]))
         elif name == "TUPLE":
             stack.append(tuple(self._since_mark()))
         elif name == "LIST":
