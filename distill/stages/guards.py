@@ -12,7 +12,7 @@ rows of the micro-batch are named together, since computing them alone would nee
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,7 +22,7 @@ from torch import Tensor
 from ...twin.errors import TrainingError
 from .watch import last_checkpoint
 
-__all__ = ["Guarded", "Suspect", "finite_gradients", "stopped"]
+__all__ = ["Guarded", "Suspect", "attach", "finite_gradients", "stopped"]
 
 _TEXT = 300  # characters of a sample in the message: its question and the start of its chain
 _NAMED = 4  # samples named where the one could not be told
@@ -44,10 +44,14 @@ class _Call(NamedTuple):
 
 
 class Guarded:
-    """Bases of a trainer class, first: losses and gradients are looked at.
+    """Comes first among the bases of a trainer class: losses and gradients are looked at.
 
-    A subclass says what the rows of a batch are with :meth:`suspects`.
+    ``told``, if it is set, gives the keys and texts of the samples at hand, by which rows of a
+    batch are named; without it they are named by their tokens alone. A subclass may replace
+    :meth:`suspects`.
     """
+
+    told: Callable[[], Sequence[Mapping[str, str]]] | None = None
 
     args: Any
     state: Any
@@ -60,12 +64,16 @@ class Guarded:
         rows = inputs.get("input_ids")
         if rows is None:
             rows = torch.cat([inputs["prompt_ids"], inputs["completion_ids"]], 1)
-        names = inputs.get("keys") or [f"row {n}" for n in range(len(rows))]
-        pad = self.processing_class.pad_token_id
-        texts = [
-            self.processing_class.decode([i for i in row if i != pad]) for row in rows.tolist()
-        ]
-        return [Suspect(str(k), t[-_TEXT:]) for k, t in zip(names, texts, strict=True)]
+        pad, known = self.processing_class.pad_token_id, list(self.told() if self.told else ())
+        found = []
+        for number, row in enumerate(rows.tolist()):
+            text = str(self.processing_class.decode([token for token in row if token != pad]))
+            named = (k["key"] for k in known if k["text"] in text and k.get("question", "") in text)
+            found.append(Suspect(next(named, f"row {number}"), text[-_TEXT:]))
+        return found
+
+    def _send_telemetry(self) -> None:
+        """Nothing about a run leaves the machine."""
 
     def compute_loss(self, model: Any, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
         """The trainer's loss, refused if it is not finite."""
@@ -116,6 +124,14 @@ class Guarded:
             return bool(torch.isfinite(loss.detach()).all())
         loss.backward()
         return finite_gradients(model)
+
+
+def attach(trainer: Any, told: Callable[[], Sequence[Mapping[str, str]]] | None = None) -> None:
+    """Guard a trainer that is there already; ``told`` as in :class:`Guarded`."""
+    kind = type(trainer)
+    if not issubclass(kind, Guarded):
+        trainer.__class__ = type(f"Guarded{kind.__name__}", (Guarded, kind), {})
+    trainer.told = told
 
 
 def finite_gradients(model: Any) -> bool:
