@@ -159,7 +159,7 @@ def run_stage(
     before = finished_of(work, stage)
     if resume and before is not None and before.digest == digest:
         return before
-    begun = folder / "begun.json"
+    begun = work / f"{stage}.begun.json"  # beside the folder, which a stage may empty
     same = _digest_in(begun) == digest
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "done.json").unlink(missing_ok=True)

@@ -220,7 +220,7 @@ def _write_card(
     """``card.md``: what the student is, how it was made, what it scores."""
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     finished = [done for s in STAGES if (done := finished_of(work, s)) is not None]
-    table: Table = stage_table(work, finished, scores)
+    table = stage_table(work, finished, scores)
     kept = work / "chains" / "kept.jsonl"
     data = hashlib.sha256(kept.read_bytes()).hexdigest() if kept.is_file() else "none"
     made = "\n".join(_recipe_lines(work, (done.stage for done in finished)))
