@@ -152,7 +152,7 @@ class Engine:
             ids=ids,
             iou=0.0 if ids is None else iou_of(row.task, ids),
             transcript=transcript,
-            tokens=self._counts(transcript, done, row),
+            tokens=self._counts(text, transcript, done, row),
             prompt_ids=tuple(prompt),
             completion_ids=tuple(done.ids),
             env_mask=tuple(done.own),
@@ -160,14 +160,15 @@ class Engine:
             message=message,
         )
 
-    def _counts(self, transcript: Transcript | None, done: Completion, row: _Row) -> dict[str, int]:
+    def _counts(
+        self, text: str, transcript: Transcript | None, done: Completion, row: _Row
+    ) -> dict[str, int]:
         counts = {"own": sum(done.own), "results": row.inserted}
         if transcript is not None:
-            rationale = self.policy.encode(tagged("reason", transcript.rationale))
-            counts["rationale"] = len(rationale)
-            if transcript.description:
-                said = self.policy.encode(tagged("describe", transcript.description))
-                counts["description"] = len(said)
+            counts["rationale"] = len(self.policy.encode(transcript.rationale))
+            counts["description"] = len(self.policy.encode(transcript.description))
+            said = text.partition("<explain>")[2].partition("</explain>")[0]
+            counts["explain"] = len(self.policy.encode(said))
         return counts
 
     def _asked_again(self, rollouts: list[Rollout], seed: int, greedy: bool) -> list[Rollout]:

@@ -26,8 +26,8 @@ class Rollout:
         ids: what the answer stands for, ascending; empty for "none"; None without an answer.
         iou: mask IoU of the answer with the truth, 0 without an answer.
         transcript: the parsed text; None where it could not be parsed.
-        tokens: of the model's own: ``rationale``, ``description``, ``plan``, ``answer``,
-            ``explain``, ``own`` (all of these with their tags); ``results``: inserted ones.
+        tokens: ``own`` that the model wrote and ``results`` that were inserted; of the text
+            between the tags ``rationale``, ``description`` and ``explain``.
         prompt_ids: tokens of the prompt.
         completion_ids: tokens after it, as the policy's cache held them.
         env_mask: per completion token 1 where the model wrote it, 0 where it was inserted.

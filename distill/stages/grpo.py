@@ -14,7 +14,7 @@ import json
 import random
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ...twin.errors import InputError
 from ..rollouts.engine import Engine
@@ -23,6 +23,9 @@ from ..tasks.task import Task
 from ..tasks.worlds import tasks_of, validation_tasks
 from .policy import Policy, device_of, load_policy, save_policy
 from .recipe import GrpoRecipe, Sampling, write_recipe
+
+if TYPE_CHECKING:
+    from ..rewards.choose import NamedReward
 
 __all__ = ["Asker", "passing", "run_grpo", "score_policy"]
 
@@ -79,7 +82,7 @@ def run_grpo(
         eye.close()
     save_policy(policy, folder / "model")
     scores = eye.scores or score_policy(policy, recipe.score_worlds)
-    card.write_card(folder, recipe, policy, scores, data=asker.data_hash())
+    card.write_card(folder, recipe, policy, scores, data=asker.data_hash(), judge=trainer.judge)
     return scores
 
 
@@ -207,17 +210,17 @@ def _trainer(
     judge = None
     if recipe.judge is not None:
         judge = judge_of(recipe.judge, work, _judging(recipe, work, device))
-    chosen = rewards_of(recipe.rewards, judge=judge)
-    arguments = _arguments(recipe, folder, device, [one.weight for one in chosen])
+    chosen = rewards_of(recipe.rewards, judge=None if judge is None else judge.score, device=device)
+    arguments = _arguments(recipe, folder, device)
     trainer = SharedPromptTrainer(
         model=policy.model,
         processing_class=policy.tokenizer,
         args=arguments,
         train_dataset=Dataset.from_dict({"prompt": asker.rows()}),
-        reward_funcs=[_as_trl(one.name, one.function, asker) for one in chosen],
+        reward_funcs=_total(chosen, asker.watch),
         rollout_func=asker,
     )
-    trainer.named = lambda: asker.last
+    trainer.named, trainer.judge = lambda: asker.last, judge
     return trainer
 
 
@@ -229,20 +232,23 @@ def _judging(recipe: GrpoRecipe, work: Path, device: str) -> Policy | None:
     return load_policy(judge.model, work, device, recipe.seed, trained=False)
 
 
-def _as_trl(name: str, function: Callable[..., list[float | None]], asker: Asker) -> Any:
-    """A reward of ours as TRL calls them; skipped samples are counted in the curve."""
+def _total(chosen: Sequence[NamedReward], watch: Any) -> Any:
+    """The rewards' total as TRL asks for it; the parts, and how many were skipped, are noted."""
+    from ..rewards.choose import total_of
 
-    def reward(prompts: Any, completions: Any, rollout: list[Rollout], **_: Any) -> Any:
-        values = function(rollout)
-        if asker.watch is not None and None in values:
-            asker.watch.note({f"skipped/{name}": values.count(None) / len(values)})
-        return values
+    def total(prompts: Any, completions: Any, rollout: list[Rollout], **_: Any) -> Any:
+        scored = total_of(chosen, rollout)
+        for name, values in scored.parts.items():
+            known = [value for value in values if value is not None]
+            if known:
+                watch.note({f"rewards/{name}": _mean(known)})
+            watch.note({f"skipped/{name}": 1 - len(known) / len(values)})
+        return scored.totals
 
-    reward.__name__ = name
-    return reward
+    return total
 
 
-def _arguments(recipe: GrpoRecipe, folder: Path, device: str, weights: list[float]) -> Any:
+def _arguments(recipe: GrpoRecipe, folder: Path, device: str) -> Any:
     import trl
 
     from .tracking import report_to
@@ -273,7 +279,6 @@ def _arguments(recipe: GrpoRecipe, folder: Path, device: str, weights: list[floa
         epsilon=recipe.epsilon,
         loss_type=recipe.loss,
         scale_rewards=recipe.scale_rewards,
-        reward_weights=weights,
         shuffle_dataset=False,
         bf16=device == "cuda" and recipe.model.dtype == "bf16",
         fp16=device == "cuda" and recipe.model.dtype == "fp16",

@@ -18,8 +18,8 @@ from ...reasoner.protocol import EOS
 from ...twin.errors import MissingExtraError, ModelError
 from ...twin.files import sha256_of
 from ..reasoner import network
+from ..sim.questions.restricted import TRAINED
 from ..tasks.task import Task
-from ..tasks.worlds import tools_of
 from .recipe import LoraChoice, ModelChoice
 
 __all__ = ["Policy", "device_of", "load_policy", "prompt_ids", "prompt_texts", "save_policy"]
@@ -116,7 +116,7 @@ def save_policy(policy: Policy, folder: Path) -> None:
 
 def prompt_texts(policy: Policy, task: Task) -> list[str]:
     """The prompt's texts, each encoded for itself, exactly as inference has them."""
-    shown = prefix(task.window, tools_of(task), policy.style, layout=policy.layout)
+    shown = prefix(task.window, TRAINED, policy.style, layout=policy.layout)
     if policy.view == "caption":
         from ..tasks.caption import caption
 

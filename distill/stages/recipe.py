@@ -218,6 +218,7 @@ class SftRecipe(_Training):
     """Learn chains: ``packed`` (many questions on one twin; from scratch) or ``trl``."""
 
     stage: Literal["sft"]
+    optimiser: OptimiserChoice = OptimiserChoice(learning_rate=5e-5, weight_decay=0.01)
     chains: str = "stage:chains"
     method: Literal["packed", "trl"] = "trl"
     epochs: float = Field(default=3.0, gt=0)

@@ -24,12 +24,13 @@ from .guards import Guarded, Suspect
 __all__ = ["SharedPromptTrainer", "shared_prompt_logps"]
 
 
-class SharedPromptTrainer(Guarded, trl.GRPOTrainer):  # type: ignore[misc]
+class SharedPromptTrainer(Guarded, trl.GRPOTrainer):
     """See the module; used like its parent.
 
     ``named`` gives the rollouts of the current step, so that a refused loss names its sample.
     """
 
+    judge: Any = None
     named: Callable[[], Sequence[Rollout]] = staticmethod(lambda: ())
 
     def suspects(self, inputs: Mapping[str, Any]) -> list[Suspect]:

@@ -259,7 +259,7 @@ def _named(logs: Mapping[str, Any]) -> dict[str, float]:
     found = {}
     for name, value in logs.items():
         if isinstance(value, (int, float)) and not name.endswith("/std"):
-            found[name[:-5] if name.startswith("rewards/") else name] = float(value)
+            found[name.removesuffix("/mean") if name.startswith("rewards/") else name] = float(value)
     return found
 
 
