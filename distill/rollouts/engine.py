@@ -78,18 +78,19 @@ class Engine:
         prompts = [prompt_ids(self.policy, task) for task in tasks]
         rows = [_Row(task) for task in tasks for _ in range(n)]
         seeds = [seed_of(seed, task.key, number) for task in tasks for number in range(n)]
-        done = sample(
-            self.policy.model,
-            prompts,
-            n,
-            seeds=seeds,
-            on_token=lambda row, ids: self._after(rows[row], ids),
-            eos=self.policy.eos,
-            pad=int(self.policy.tokenizer.pad_token_id),
-            max_tokens=self.sampling.max_tokens,
-            temperature=0.0 if greedy else self.sampling.temperature,
-            top_p=self.sampling.top_p,
-        )
+        with self.policy.computing():
+            done = sample(
+                self.policy.model,
+                prompts,
+                n,
+                seeds=seeds,
+                on_token=lambda row, ids: self._after(rows[row], ids),
+                eos=self.policy.eos,
+                pad=int(self.policy.tokenizer.pad_token_id),
+                max_tokens=self.sampling.max_tokens,
+                temperature=0.0 if greedy else self.sampling.temperature,
+                top_p=self.sampling.top_p,
+            )
         return [
             self._rollout(row, one, prompts[number // n])
             for number, (row, one) in enumerate(zip(rows, done, strict=True))

@@ -43,7 +43,7 @@ from .ledger import Ledger, Line, Part, Plan
 from .policy import Policy, device_of, load_policy, prompt_texts
 from .recipe import ChainsRecipe, write_recipe
 
-__all__ = ["Roller", "bar_of", "check_policy", "close", "plan_of", "run_chains"]
+__all__ = ["Roller", "bar_of", "check_policy", "close", "deadline_of", "plan_of", "run_chains"]
 
 _FREE = {"minutes", "engine", "workers", "keep_iou"}  # may change between two starts of one run
 
@@ -130,7 +130,7 @@ def run_chains(
 
 def _roll(recipe: ChainsRecipe, work: Path, device: str) -> dict[str, Any]:
     """Roll out what is missing in this process; returns the report."""
-    deadline = time.monotonic() + 60 * (recipe.minutes or math.inf)
+    deadline = deadline_of(recipe)
     roller = Roller(recipe, work, device)
     with Ledger(work / "chains", roller.plan) as ledger, bar_of(ledger) as update:
         check_policy(work / "chains", roller.policy.source, roller.policy.sha256)
@@ -140,6 +140,11 @@ def _roll(recipe: ChainsRecipe, work: Path, device: str) -> dict[str, Any]:
             if time.monotonic() > deadline:
                 break
         return {"engine": "local", **close(ledger, recipe.keep_iou)}
+
+
+def deadline_of(recipe: ChainsRecipe) -> float:
+    """When the budget of minutes is over, on the monotonic clock."""
+    return time.monotonic() + 60 * (recipe.minutes or math.inf)
 
 
 def close(ledger: Ledger, keep_iou: float) -> dict[str, Any]:

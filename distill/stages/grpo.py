@@ -280,7 +280,7 @@ def _arguments(recipe: GrpoRecipe, folder: Path, device: str) -> Any:
         loss_type=recipe.loss,
         scale_rewards=recipe.scale_rewards,
         shuffle_dataset=False,
-        bf16=device == "cuda" and recipe.model.dtype == "bf16",
+        bf16=recipe.model.dtype == "bf16",
         fp16=device == "cuda" and recipe.model.dtype == "fp16",
         gradient_checkpointing=recipe.model.gradient_checkpointing,
         use_cpu=device == "cpu",

@@ -6,6 +6,7 @@ Not covered: several adapters at once; checkpoints that are not safetensors.
 from __future__ import annotations
 
 import re
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -34,7 +35,8 @@ class Policy:
     """A causal language model with its tokenizer (a transformers fast one).
 
     ``source`` says where it came from, ``sha256`` hashes its first safetensors file (empty for
-    random weights).
+    random weights). ``dtype`` is what it computes in; parameters that are trained in full stay
+    float32.
     """
 
     model: Any
@@ -44,6 +46,12 @@ class Policy:
     source: str
     sha256: str = ""
     view: str = "twin"
+    dtype: torch.dtype = torch.float32
+
+    def computing(self) -> AbstractContextManager[Any]:
+        """A context in which the model computes in its dtype."""
+        device = next(self.model.parameters()).device.type
+        return torch.autocast(device, self.dtype, enabled=self.dtype != torch.float32)
 
     @property
     def eos(self) -> int:
@@ -84,7 +92,8 @@ def load_policy(
         MissingExtraError: without PEFT where an adapter is asked for.
     """
     torch.manual_seed(seed)
-    dtype = _DTYPES[choice.dtype]
+    whole = trained and choice.lora is None
+    dtype = torch.float32 if whole else _DTYPES[choice.dtype]
     if choice.source == "scratch":
         tokenizer = _tokenizer(EMBEDDED)
         model = network.build(len(tokenizer), tokenizer.eos_token_id, seed, choice.widths)
@@ -93,6 +102,7 @@ def load_policy(
         )
     else:
         policy = _opened(choice, _place(choice.source, work), dtype)
+    policy = replace(policy, view=choice.view, dtype=_DTYPES[choice.dtype])
     if trained and choice.lora is not None:
         policy = replace(policy, model=_adapted(policy.model, choice.lora))
     if trained and choice.gradient_checkpointing:
@@ -169,7 +179,7 @@ def _opened(choice: ModelChoice, place: str, dtype: torch.dtype) -> Policy:
         ) from error
     weights = Path(name) / "model.safetensors"
     digest = sha256_of(weights) if weights.is_file() else ""
-    return Policy(model, tokenizer, choice.style, choice.layout, place, digest, choice.view)
+    return Policy(model, tokenizer, choice.style, choice.layout, place, digest)
 
 
 def _tokenizer(folder: Path) -> Any:
