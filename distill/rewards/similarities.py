@@ -92,8 +92,8 @@ class ClipSimilarity:
     """
 
     def __init__(self, source: str | Path, *, device: str = "cpu") -> None:
-        self._torch, library = library_of("torch"), library_of("transformers")
         place, options = place_of(source)
+        self._torch, library = library_of("torch"), library_of("transformers")
         self.name, self.device = str(source), device
         try:
             self._tokenizer: Any = library.AutoTokenizer.from_pretrained(
