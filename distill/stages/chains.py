@@ -36,8 +36,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from ...reasoner.prompts import system
 from ...twin.errors import InputError
 from ..rollouts.record import Rollout
+from ..sim.questions.restricted import TRAINED
 from ..tasks.task import Task
-from ..tasks.worlds import tasks_of, tools_of
+from ..tasks.worlds import tasks_of
 from .kept import keep
 from .ledger import Ledger, Line, Part, Plan
 from .policy import Policy, device_of, load_policy, prompt_texts
@@ -219,7 +220,7 @@ def _engine(policy: Policy, recipe: ChainsRecipe) -> Any:
 
 def _twin(policy: Policy, task: Task) -> tuple[str, Line]:
     """Digest and record of the twin's text, as the prompt has it after the system text."""
-    told = system(tools_of(task), policy.style, policy.layout)
+    told = system(TRAINED, policy.style, policy.layout)
     text = prompt_texts(policy, task)[0].removeprefix(told)
     sha = hashlib.sha256(text.encode()).hexdigest()[:16]
     source, _, rest = task.key.partition("/")

@@ -2,7 +2,7 @@
 
 A chain is kept if it answered, its mask IoU is above the limit, no result is misread when it is
 written back in the form of the training data (at most one plan; reason, description, plan, results,
-answer in this order), and the same chain was not kept for the same question before.
+answer, explanation in this order), and the same chain was not kept for the same question before.
 
 Not covered: choosing among several right chains of a question; all that differ are kept.
 """
@@ -46,6 +46,7 @@ def question_of(line: Line) -> Question | None:
         line["mode"],
         bodies.get("describe", ""),
         tuple((asked, tuple(ids)) for asked, ids in line["turns"]),
+        bodies.get("explain", ""),
     )
     again = "".join(text for text, _ in pieces(made))
     return made if again.removesuffix(EOS) == line["text"].removesuffix(EOS) else None

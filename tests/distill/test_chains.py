@@ -127,6 +127,7 @@ def test_a_ledger_refuses_other_items_and_a_second_writer(tmp_path: Path) -> Non
         (RIGHT + EOS, True),
         ("<reason>known</reason><answer>[1]</answer>", True),
         ("<reason>a</reason><describe>the mug</describe><answer>[1]</answer>", True),
+        (RIGHT + "<explain>it is red</explain>", True),
         ("<answer>[1]</answer>", False),  # no rationale: the form always writes one
         ("<describe>the mug</describe><reason>a</reason><answer>[1]</answer>", False),
         (RIGHT.replace("<answer>", "<reason>again</reason><answer>"), False),
