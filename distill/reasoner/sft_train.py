@@ -315,6 +315,7 @@ def fit(
     ``log_every`` steps and every score. Time spent on scores is not counted.
     """
     losses: list[float] = []
+    values: dict[str, float] = {}
     since = clock()
     with _bar(share()) as advance:
         while share() < 1.0:
@@ -322,17 +323,20 @@ def fit(
             now = clock()
             trainer.elapsed_s, since = trainer.elapsed_s + now - since, now
             advance(share())
+            values = {}
             if len(losses) >= log_every:
-                note({"loss": sum(losses) / len(losses)})
+                values["loss"] = sum(losses) / len(losses)
                 losses.clear()
             if save_due():
                 trainer.save(last)
-            if score_due() and share() < 1.0:
-                note(scorer())
+            if share() < 1.0 and score_due():
+                values |= scorer()
                 since = clock()
+            if share() < 1.0 and values:
+                note(values)
     trainer.save(last)
     scores = dict(scorer())
-    note(({"loss": sum(losses) / len(losses)} if losses else {}) | scores)
+    note({**values, **scores})
     return scores
 
 

@@ -21,6 +21,7 @@ from . import tracking
 from .guards import Guarded, Suspect
 from .policy import Policy
 from .recipe import SftRecipe
+from .watch import plain_arguments
 
 __all__ = ["arguments", "rows_of", "trainer_of"]
 
@@ -99,15 +100,11 @@ def arguments(recipe: SftRecipe, folder: Path, device: str, rows: int) -> Any:
         remove_unused_columns=False,
         bf16=device != "cpu" and recipe.model.dtype == "bf16",
         fp16=device != "cpu" and recipe.model.dtype == "fp16",
-        gradient_checkpointing=recipe.model.gradient_checkpointing,
         use_cpu=device == "cpu",
-        save_strategy="steps",
         save_steps=recipe.save_every,
         save_total_limit=2,
         logging_steps=recipe.log_every,
-        logging_nan_inf_filter=False,
-        disable_tqdm=True,
-        dataloader_pin_memory=False,
+        **plain_arguments(recipe.model.gradient_checkpointing),
         **tracking.report_to(recipe.track, folder, "sft"),
     )
 

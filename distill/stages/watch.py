@@ -29,7 +29,7 @@ import torch
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from transformers import TrainerCallback
 
-__all__ = ["Log", "Watch", "last_checkpoint", "same_randomness"]
+__all__ = ["Log", "Watch", "last_checkpoint", "plain_arguments", "same_randomness"]
 
 _SAMPLES = 8  # chains kept per logged step: enough to read, few enough for thousands of steps
 _SHOWN = ("loss", "reward", "val/exact")
@@ -222,6 +222,25 @@ class Watch(TrainerCallback):
         self.close()
 
 
+def plain_arguments(recompute: bool) -> dict[str, Any]:
+    """Arguments of any trainer that is watched: it saves by steps and is silent itself.
+
+    ``recompute`` trades time for memory (activation checkpointing), under the name that the
+    installed transformers has for it.
+    """
+    from transformers import TrainingArguments
+
+    known = TrainingArguments.__dataclass_fields__
+    new, old = "activation_checkpointing", "gradient_checkpointing"
+    return {
+        new if new in known else old: recompute,
+        "save_strategy": "steps",
+        "logging_nan_inf_filter": False,
+        "disable_tqdm": True,
+        "dataloader_pin_memory": False,
+    }
+
+
 def last_checkpoint(folder: Path) -> Path | None:
     """The newest complete ``checkpoint-<step>`` of a folder; None if there is none.
 
@@ -259,7 +278,9 @@ def _named(logs: Mapping[str, Any]) -> dict[str, float]:
     found = {}
     for name, value in logs.items():
         if isinstance(value, (int, float)) and not name.endswith("/std"):
-            found[name.removesuffix("/mean") if name.startswith("rewards/") else name] = float(value)
+            found[name.removesuffix("/mean") if name.startswith("rewards/") else name] = float(
+                value
+            )
     return found
 
 
