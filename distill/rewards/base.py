@@ -100,7 +100,7 @@ def some_of(reward: str, option: str, value: object, known: Sequence[str]) -> fr
             f"reward {reward}: expected {option} as a list of {', '.join(known)}, "
             f"got {str(wrong[0])[:60]!r}"
         )
-    return frozenset(given)
+    return frozenset(map(str, given))
 
 
 def _blocks(rollout: Rollout) -> list[protocol.Block]:

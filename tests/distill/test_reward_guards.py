@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 
@@ -292,7 +293,8 @@ def test_the_tricks_set_off_every_guard_and_honesty_none() -> None:
 
 def test_honesty_pays_more_than_every_trick_under_every_combination() -> None:
     table = adversarial_table()
-    (honest, mistake, *tricks) = table.rows
+    rows: Any = table.rows
+    honest, mistake, *tricks = rows
     assert (honest[0], mistake[0]) == (HONEST, MISTAKE)
     assert table.columns[2:] == tuple(COMBINATIONS)
     for column in range(2, len(table.columns)):
@@ -306,7 +308,8 @@ def test_honesty_pays_more_than_every_trick_under_every_combination() -> None:
 
 
 def test_without_the_guards_some_trick_pays_as_much_under_every_combination() -> None:
-    (honest, _, *tricks) = adversarial_table(guarded=False).rows
+    rows: Any = adversarial_table(guarded=False).rows
+    honest, _, *tricks = rows
     for column in range(2, 2 + len(COMBINATIONS)):
         assert max(row[column] for row in tricks) >= honest[column]
 
@@ -314,5 +317,5 @@ def test_without_the_guards_some_trick_pays_as_much_under_every_combination() ->
 def test_an_explanation_padded_with_the_rationale_is_why_wise_needs_a_guard() -> None:
     played = {one.name: one.rollout for one in adversaries()}
     reward = self_distillation(HashedEmbedder())
-    honest, padded = reward([played[HONEST], played["pads the explanation"]])
-    assert padded > honest
+    paid: Any = reward([played[HONEST], played["pads the explanation"]])
+    assert paid[1] > paid[0]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -121,6 +122,7 @@ def test_self_distillation_through_an_encoder(encoder: Path) -> None:
     (one,) = rewards_of([RewardChoice(name="self_distillation", options=options)])
     explain = "find the mug then keep the red mug"  # 8 words against 2
     same = said(task(), reason="mug red", explain=explain)
+    value: Any
     (value,) = one.function([same])
     a, b = EncoderEmbedder(encoder).embed(["mug red", explain])
     assert value == pytest.approx(max(0.0, float(a @ b)) * 0.75, abs=1e-5)
@@ -237,7 +239,7 @@ def test_semantic_prefers_what_the_question_names(
     window, folder = seen
     pan, spoon = named(window, "pan"), named(window, "spoon")
 
-    def scores(question: str, *answers: str) -> list[float | None]:
+    def scores(question: str, *answers: str) -> Any:
         asked = task(question, ids=(pan,), window=window, pictures=str(folder))
         return semantic(owl)([said(asked, answer=answer) for answer in answers])
 
@@ -259,6 +261,7 @@ def test_semantic_needs_no_truth_but_pictures(
     pan = named(window, "pan")
     reward = semantic(owl)
     asked = task("the pan", ids=(), window=window, pictures=str(folder))
+    value: Any
     (value,) = reward([said(asked, answer=f"[{pan}]")])
     assert value > 0.5  # though the truth is said to be none
     assert reward([rollout(asked, "<answer>")]) == [0.0]
@@ -308,4 +311,5 @@ def test_rise_from_a_recipe(seen: tuple[TwinWindow, Path]) -> None:
     (one,) = rewards_of([RewardChoice(name="semantic", weight=2)])
     asked = task("the pan", ids=(pan,), window=window, pictures=str(folder))
     assert (one.weight, one.role) == (2.0, "add")
-    assert one.function([said(asked, answer=f"[{pan}]")])[0] > 0.5
+    value: Any = one.function([said(asked, answer=f"[{pan}]")])[0]
+    assert value > 0.5
