@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from ...twin.errors import InputError
-from ..stages.pipeline import FinishedStage, Runner, digest_of, inputs_of, recipes_of, run_stage
+from ..stages.pipeline import FinishedStage, Runner, digest_of, recipes_of, run_stage
 from ..stages.recipe import STAGES, ChainsRecipe, Recipe, Stage
 from .convert import convert
 from .table import BASE, Conversion, Row, rows_of
@@ -29,7 +29,8 @@ _SEEDED: tuple[Stage, ...] = ("sft", "grpo")  # teacher and chains are the same 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """A stage that is to be run, and what it reads; ``detailed`` are chains to convert with."""
+    """A stage that is to be run, and all that stands before it in its row; ``detailed`` are
+    chains to convert with."""
 
     recipe: Recipe
     inputs: Mapping[Stage, Step]
@@ -78,8 +79,7 @@ def student_of(
         recipe = recipes[stage]
         if stage in _SEEDED:
             recipe = recipe.model_copy(update={"seed": seed})
-        reads: dict[Stage, Step] = {s: inputs[s] for s in inputs_of(recipe) if s in inputs}
-        step = Step(recipe, reads)
+        step = Step(recipe, dict(inputs))
         step.digest  # noqa: B018  raises if it reads what is not there
         inputs[stage] = _converted(row, step) if stage == "chains" else step
     return inputs[next(s for s in reversed(STAGES) if s in inputs)]
@@ -145,7 +145,8 @@ def _converting(step: Step, work: Path) -> Runner:
     def run(recipe: Recipe, folder: Path, **_: Any) -> dict[str, float]:
         chains = step.inputs["chains"]
         source = folder_of(work, chains) / "chains" / "kept.jsonl"
-        detailed = step.detailed and folder_of(work, step.detailed) / "chains" / "kept.jsonl"
+        other = step.detailed
+        detailed = folder_of(work, other) / "chains" / "kept.jsonl" if other is not None else None
         target = folder / "chains" / "kept.jsonl"
         return {"kept": float(convert(step.convert, source, target, detailed))}
 

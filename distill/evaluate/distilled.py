@@ -285,10 +285,8 @@ def _spread(values: Sequence[float]) -> float | None:
 def _answer(rollout: Rollout, encode: Any) -> dict[str, Any]:
     """A rollout as ``answer.json`` would hold it."""
     own = rollout.tokens.get("own", 0)
-    rationale = rollout.tokens.get("rationale")
-    if rationale is None:  # it could not be parsed: what was written counts all the same
-        found = _RATIONALE.search(rollout.text)
-        rationale = len(encode(found.group(0))) if found else 0
+    found = _RATIONALE.search(rollout.text)  # with its tags, as the device counts
+    rationale = len(encode(found.group(0))) if found else 0
     return {
         "ids": list(rollout.ids or ()),
         "status": "error" if rollout.ids is None else "ok",
