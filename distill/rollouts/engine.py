@@ -19,12 +19,12 @@ from ...reasoner.resolving import resolve
 from ...twin.errors import EdgeTwinError
 from ...twin.tools.registry import StepResult
 from ...twin.tools.render import render_results
-from ..stages.policy import Policy, prompt_ids
+from ..stages.policy import Policy, prompt_texts
 from ..stages.recipe import Sampling
 from ..tasks.task import Task, iou_of
 from ..tasks.worlds import tools_of
 from .record import Ending, Rollout
-from .sampling import Completion, sample
+from .sampling import Completion, Prompt, sample
 
 __all__ = ["Engine", "seed_of"]
 
@@ -75,7 +75,7 @@ class Engine:
         return found
 
     def _roll(self, tasks: Sequence[Task], n: int, seed: int, greedy: bool) -> list[Rollout]:
-        prompts = [prompt_ids(self.policy, task) for task in tasks]
+        prompts = [self._prompt(task) for task in tasks]
         rows = [_Row(task) for task in tasks for _ in range(n)]
         seeds = [seed_of(seed, task.key, number) for task in tasks for number in range(n)]
         with self.policy.computing():
@@ -92,9 +92,15 @@ class Engine:
                 top_p=self.sampling.top_p,
             )
         return [
-            self._rollout(row, one, prompts[number // n])
+            self._rollout(row, one, prompts[number // n].shared + prompts[number // n].own)
             for number, (row, one) in enumerate(zip(rows, done, strict=True))
         ]
+
+    def _prompt(self, task: Task) -> Prompt:
+        """The tokens of a task's prompt, those of its twin apart."""
+        twin, *rest = prompt_texts(self.policy, task)
+        own = (token for text in rest for token in self.policy.encode(text))
+        return Prompt(tuple(self.policy.encode(twin)), tuple(own))
 
     def _after(self, row: _Row, ids: list[int]) -> list[int] | None:
         """What follows a token: results after a plan, the end after an answer."""
@@ -128,7 +134,7 @@ class Engine:
         row.inserted = len(inserted)
         return inserted
 
-    def _rollout(self, row: _Row, done: Completion, prompt: list[int]) -> Rollout:
+    def _rollout(self, row: _Row, done: Completion, prompt: tuple[int, ...]) -> Rollout:
         """What came of a completion."""
         text = self.policy.decode(done.ids)
         ending, message = _ending(row, done)
@@ -154,7 +160,7 @@ class Engine:
             iou=0.0 if ids is None else iou_of(row.task, ids),
             transcript=transcript,
             tokens=self._counts(text, transcript, done, row),
-            prompt_ids=tuple(prompt),
+            prompt_ids=prompt,
             completion_ids=tuple(done.ids),
             env_mask=tuple(done.own),
             logprobs=tuple(done.logprobs),

@@ -3,7 +3,7 @@
 All completions of a batch go one token at a time through one cache. A row that pauses (it wrote
 ``</plan>``) gets the tokens that are inserted for it fed instead of sampled ones, while the other
 rows go on; nothing is read twice. Each prompt is read once, whatever the number of its
-completions.
+completions, and what several prompts begin with (the twin, of questions on one twin) once for all.
 
 Every row draws from its own generator, so a completion depends on its seed and not on what else
 is in the batch (up to the rounding of larger matrix products).
@@ -16,19 +16,26 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["Completion", "Pause", "sample"]
+__all__ = ["Completion", "Pause", "Prompt", "sample"]
 
 Pause = Callable[[int, list[int]], "list[int] | None"]
 """Given a row and its tokens after each token of its own: tokens to insert, empty to go on, None
 to end the row."""
 
 _COMPACT = 0.6  # the batch is made smaller when less than this share still runs
+
+
+class Prompt(NamedTuple):
+    """Token ids: ``shared`` is read once for all prompts that have the same, ``own`` follows."""
+
+    shared: tuple[int, ...]
+    own: tuple[int, ...]
 
 
 @dataclass(slots=True)
@@ -44,7 +51,7 @@ class Completion:
 @torch.no_grad()
 def sample(
     model: Any,
-    prompts: Sequence[Sequence[int]],
+    prompts: Sequence[Prompt],
     n: int,
     *,
     seeds: Sequence[int],
@@ -59,7 +66,7 @@ def sample(
 
     Args:
         model: a transformers causal language model.
-        prompts: token ids.
+        prompts: what comes before; neither part may be empty.
         n: completions of each.
         seeds: one per completion, ``len(prompts) * n``.
         on_token: called after each token that a row wrote itself.
@@ -149,29 +156,50 @@ def _choose(
 class _Batch:
     """Rows in the cache (-1: has ended) and the logits after their last tokens."""
 
-    def __init__(self, model: Any, prompts: Sequence[Sequence[int]], n: int, pad: int) -> None:
+    def __init__(self, model: Any, prompts: Sequence[Prompt], n: int, pad: int) -> None:
         self._model, self._device = model, model.device
-        longest = max(len(prompt) for prompt in prompts)
-        ids = torch.full((len(prompts), longest), pad)
+        beginnings = list(dict.fromkeys(prompt.shared for prompt in prompts))
+        ids, mask = self._padded(beginnings, pad)
+        self._cache: Any = None
+        self._mask, self._next = mask[:, :0], torch.zeros_like(mask[:, 0])
+        self._read(ids, mask)
+        place = {shared: number for number, shared in enumerate(beginnings)}
+        self._keep(torch.tensor([place[p.shared] for p in prompts], device=self._device))
+        self._read(*self._padded([prompt.own for prompt in prompts], pad))
+        rows = torch.arange(len(prompts), device=self._device).repeat_interleave(n)
+        self._keep(rows)
+        self.logits: Tensor = self._last[rows]
+        self.rows = list(range(len(rows)))
+
+    def _padded(self, texts: Sequence[Sequence[int]], pad: int) -> tuple[Tensor, Tensor]:
+        """Token ids padded on the left, and where they are."""
+        longest = max(map(len, texts))
+        ids = torch.full((len(texts), longest), pad)
         mask = torch.zeros_like(ids)
-        for row, prompt in enumerate(prompts):
-            ids[row, longest - len(prompt) :] = torch.tensor(list(prompt))
-            mask[row, longest - len(prompt) :] = 1
-        ids, mask = ids.to(self._device), mask.to(self._device)
-        positions = (mask.cumsum(-1) - 1).clamp(min=0)
-        out = model(
+        for row, text in enumerate(texts):
+            ids[row, longest - len(text) :] = torch.tensor(list(text))
+            mask[row, longest - len(text) :] = 1
+        return ids.to(self._device), mask.to(self._device)
+
+    def _read(self, ids: Tensor, mask: Tensor) -> None:
+        """Put padded tokens (B, L) behind what the cache holds."""
+        self._mask = torch.cat([self._mask, mask], -1)
+        positions = (self._next[:, None] + mask.cumsum(-1) - 1).clamp(min=0)
+        out = self._model(
             input_ids=ids,
-            attention_mask=mask,
+            attention_mask=self._mask,
             position_ids=positions,
+            past_key_values=self._cache,
             use_cache=True,
             logits_to_keep=1,
         )
-        self._cache = out.past_key_values
-        self._cache.batch_repeat_interleave(n)
-        self._mask = mask.repeat_interleave(n, 0)
-        self._next = mask.sum(-1).repeat_interleave(n, 0)
-        self.logits: Tensor = out.logits[:, -1].repeat_interleave(n, 0)
-        self.rows = list(range(len(prompts) * n))
+        self._cache, self._last = out.past_key_values, out.logits[:, -1]
+        self._next = self._next + mask.sum(-1)
+
+    def _keep(self, rows: Tensor) -> None:
+        """Make these rows of the cache the batch, any of them more than once."""
+        self._cache.batch_select_indices(rows)
+        self._mask, self._next = self._mask[rows], self._next[rows]
 
     def feed(self, tokens: Sequence[int], alive: Sequence[int]) -> None:
         """Go on with one token per row; rows whose places are not ``alive`` end."""
@@ -180,20 +208,11 @@ class _Batch:
             return
         ids = torch.tensor(list(tokens), device=self._device)
         if len(alive) < _COMPACT * len(self.rows):
-            keep = torch.tensor(list(alive), device=self._device)
-            self._cache.batch_select_indices(keep)
-            ids, self._mask, self._next = ids[keep], self._mask[keep], self._next[keep]
-            self.rows = [self.rows[place] for place in alive]
+            places = torch.tensor(list(alive), device=self._device)
+            self._keep(places)
+            ids, self.rows = ids[places], [self.rows[place] for place in alive]
         else:
             kept = set(alive)
             self.rows = [row if place in kept else -1 for place, row in enumerate(self.rows)]
-        self._mask = torch.cat([self._mask, torch.ones_like(self._mask[:, :1])], -1)
-        out = self._model(
-            input_ids=ids[:, None],
-            attention_mask=self._mask,
-            position_ids=self._next[:, None],
-            past_key_values=self._cache,
-            use_cache=True,
-        )
-        self._cache, self._next = out.past_key_values, self._next + 1
-        self.logits = out.logits[:, -1]
+        self._read(ids[:, None], torch.ones_like(ids[:, None]))
+        self.logits = self._last

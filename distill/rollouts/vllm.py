@@ -89,7 +89,7 @@ class VllmEngine(Engine):
             pairs = zip(running, outputs, strict=True)
             running = [r for r, out in pairs if self._goes_on(rows[r], done[r], out.outputs[0])]
         return [
-            self._rollout(row, one, prompts[number // n])
+            self._rollout(row, one, tuple(prompts[number // n]))
             for number, (row, one) in enumerate(zip(rows, done, strict=True))
         ]
 

@@ -12,7 +12,7 @@ from edgetwin.distill.reasoner.produce import plain_validation
 from edgetwin.distill.reasoner.score import decode
 from edgetwin.distill.rollouts.engine import Engine, seed_of
 from edgetwin.distill.rollouts.record import Rollout
-from edgetwin.distill.rollouts.sampling import sample
+from edgetwin.distill.rollouts.sampling import Prompt, sample
 from edgetwin.distill.stages.policy import Policy, load_policy, prompt_ids
 from edgetwin.distill.stages.recipe import ModelChoice, Sampling, WorldsChoice
 from edgetwin.distill.tasks.task import Task, iou_of
@@ -130,7 +130,8 @@ def test_prompts_are_those_of_inference(policy: Policy, asked: Sequence[Task]) -
 
 
 def test_top_p_leaves_out_the_unlikely(policy: Policy) -> None:
-    prompt = policy.encode("twin\n")
+    ids = policy.encode("twin\nquestion: ")
+    prompt = Prompt(tuple(ids[:1]), tuple(ids[1:]))
     end = policy.eos
     options = {"on_token": lambda row, ids: [], "eos": end, "pad": end, "max_tokens": 1}
     narrow = sample(

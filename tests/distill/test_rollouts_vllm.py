@@ -15,7 +15,7 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
 from edgetwin.distill.rollouts.engine import Engine, seed_of  # noqa: E402
-from edgetwin.distill.rollouts.sampling import sample  # noqa: E402
+from edgetwin.distill.rollouts.sampling import Prompt, sample  # noqa: E402
 from edgetwin.distill.rollouts.vllm import VllmEngine  # noqa: E402
 from edgetwin.distill.stages.policy import Policy, load_policy, prompt_ids  # noqa: E402
 from edgetwin.distill.stages.recipe import ModelChoice, Sampling, WorldsChoice  # noqa: E402
@@ -56,7 +56,7 @@ class StandIn:
             return None if any(text.endswith(end) for end in rule.stop) else []
 
         (done,) = sample(
-            self.policy.model, [ids], 1, seeds=[rule.seed], on_token=stop, eos=self.policy.eos,
+            self.policy.model, [Prompt(tuple(ids[:1]), tuple(ids[1:]))], 1, seeds=[rule.seed], on_token=stop, eos=self.policy.eos,
             pad=0, max_tokens=rule.max_tokens, temperature=rule.temperature,
         )  # fmt: skip
         pairs = zip(done.ids, done.logprobs, strict=True)
