@@ -1,7 +1,8 @@
 """Chains of the teacher that end at the right pixels (FastReasonSeg, section 3.3).
 
 The model of the recipe is rolled out over its tasks; chains whose mask IoU is above ``keep_iou``
-(the paper: 0.7) and that the protocol reads back exactly are kept for supervised training.
+(the paper: 0.7) and that the protocol reads back exactly are kept for supervised training. The
+model ``reference`` stands for the chains that simulated questions come with.
 
 ``<work>/chains/`` receives ``chains.jsonl`` (every rollout, see :mod:`.ledger`), ``twins.jsonl``
 (the twins' texts as the prompts had them), ``kept.jsonl`` (lines of
@@ -26,6 +27,7 @@ import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from zlib import crc32
@@ -57,7 +59,7 @@ class Roller:
         self.tasks = tasks_of(recipe.data, recipe.seed)
         self.plan = plan_of(recipe, len(self.tasks))
         place = device_of(device)
-        self.policy = load_policy(recipe.model, work, place, recipe.seed, trained=False)
+        self.policy = _teacher(recipe, work, place)
         self._engine = _engine(self.policy, recipe)
 
     def part(self, number: int) -> Part:
@@ -208,7 +210,19 @@ def _same_recipe(recipe: ChainsRecipe, folder: Path) -> None:
     digest.write_text(json.dumps(record) + "\n", encoding="utf-8")
 
 
+def _teacher(recipe: ChainsRecipe, work: Path, device: str) -> Policy:
+    """The model that is rolled out; of ``reference`` only what tells how prompts are written."""
+    told = recipe.model.source == "reference"
+    choice = recipe.model.model_copy(update={"source": "embedded"}) if told else recipe.model
+    policy = load_policy(choice, work, device, recipe.seed, trained=False)
+    return replace(policy, source="reference", sha256="") if told else policy
+
+
 def _engine(policy: Policy, recipe: ChainsRecipe) -> Any:
+    if recipe.model.source == "reference":
+        from ..rollouts.reference import Reference
+
+        return Reference(policy)
     if recipe.sampling.engine == "vllm":
         from ..rollouts.vllm import VllmEngine
 

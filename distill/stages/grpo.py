@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
 import random
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -86,11 +87,18 @@ def run_grpo(
     return scores
 
 
-def score_policy(policy: Policy, worlds: int, sampling: Sampling | None = None) -> dict[str, float]:
+def score_policy(
+    policy: Policy,
+    worlds: int,
+    sampling: Sampling | None = None,
+    heard: Callable[[Sequence[Rollout]], None] | None = None,
+) -> dict[str, float]:
     """Greedy answers to validation questions: ``val/exact``, ``val/iou``, ``val/tokens`` (of
-    rationales), ``val/own`` (all tokens written) and ``val/malformed``."""
+    rationales), ``val/own`` (all tokens written) and ``val/malformed``; ``heard`` gets them too."""
     engine = Engine(policy, sampling or Sampling())
     rollouts = engine.roll(validation_tasks(worlds), greedy=True)
+    if heard is not None:
+        heard(rollouts)
     spoken = [r.tokens["rationale"] for r in rollouts if "rationale" in r.tokens]
     return {
         "val/exact": _mean([float(r.ids == r.task.ids) for r in rollouts]),
@@ -198,8 +206,6 @@ def _trainer(
     recipe: GrpoRecipe, policy: Policy, asker: Asker, folder: Path, work: Path, device: str
 ) -> Any:
     """The trainer with its rewards."""
-    import os
-
     os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")  # rollout_func is marked as such
     from datasets import Dataset
 
@@ -252,9 +258,16 @@ def _arguments(recipe: GrpoRecipe, folder: Path, device: str) -> Any:
     import trl
 
     from .tracking import report_to
+    from .watch import plain_arguments
 
+    processes = int(os.environ.get("WORLD_SIZE", "1"))
     completions = recipe.prompts * recipe.sampling.group
-    accumulation = completions // recipe.micro_batch
+    accumulation = completions // (recipe.micro_batch * processes)
+    if accumulation * recipe.micro_batch * processes != completions:
+        raise InputError(
+            f"expected prompts x group ({completions}) to be a multiple of micro_batch x processes "
+            f"({recipe.micro_batch} x {processes}); change prompts or micro_batch"
+        )
     choice = recipe.optimiser
     return trl.GRPOConfig(
         output_dir=str(folder / "last"),
@@ -282,16 +295,12 @@ def _arguments(recipe: GrpoRecipe, folder: Path, device: str) -> Any:
         shuffle_dataset=False,
         bf16=recipe.model.dtype == "bf16",
         fp16=device == "cuda" and recipe.model.dtype == "fp16",
-        gradient_checkpointing=recipe.model.gradient_checkpointing,
         use_cpu=device == "cpu",
-        save_strategy="steps",
         save_steps=recipe.save_every,
         save_total_limit=1,
         logging_steps=recipe.log_every,
         **report_to(recipe.track, folder, recipe.stage),
-        logging_nan_inf_filter=False,
-        disable_tqdm=True,
-        dataloader_pin_memory=False,
+        **plain_arguments(recipe.model.gradient_checkpointing),
         **_vllm(recipe),
     )
 

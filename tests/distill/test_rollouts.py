@@ -144,3 +144,20 @@ def test_top_p_leaves_out_the_unlikely(policy: Policy) -> None:
     with pytest.raises(ValueError, match="expected 2 seeds"):
         sample(policy.model, [prompt], 2, seeds=[0], **options)
     assert sample(policy.model, [], 2, seeds=[], **options) == []
+
+
+def test_references_are_rollouts_that_are_right(policy: Policy, asked: Sequence[Task]) -> None:
+    from dataclasses import replace
+
+    from edgetwin.distill.rollouts.reference import Reference
+    from edgetwin.twin.errors import InputError
+
+    found = Reference(policy).roll(asked, 2)
+    assert [one.task.key for one in found[::2]] == [task.key for task in asked]
+    assert all(one.iou == 1 and one.ids == one.task.ids for one in found)
+    for one in found:
+        assert one.task.reference is not None
+        assert one.rationale == one.task.reference.reason
+        assert one.tokens["own"] > one.tokens["rationale"] > 0
+    with pytest.raises(InputError, match="expected a task with a reference chain"):
+        Reference(policy).roll([replace(asked[0], reference=None)])
