@@ -279,7 +279,7 @@ def test_the_key_stays_secret(
 
 def test_a_file_that_is_no_cache(server: Loopback, tmp_path: Path) -> None:
     (tmp_path / "scores.sqlite").write_bytes(b"not a database " * 100)
-    with pytest.raises(StoreError, match="scores.sqlite"):
+    with pytest.raises(StoreError, match=r"scores\.sqlite"):
         judge(server, tmp_path)
 
 
