@@ -13,6 +13,7 @@ import os
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ __all__ = ["Step", "folder_of", "run_step", "student_of"]
 _SEEDED: tuple[Stage, ...] = ("sft", "grpo")  # teacher and chains are the same for every seed
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Step:
     """A stage that is to be run, and all that stands before it in its row; ``detailed`` are
     chains to convert with."""
@@ -42,7 +43,7 @@ class Step:
         """Which stage it is."""
         return self.recipe.stage
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """Names the folder: the same for steps that give the same."""
         told = self.convert + (self.detailed.digest if self.detailed else "")
@@ -98,18 +99,31 @@ def run_step(
     runners: Mapping[Stage, Runner] | None = None,
 ) -> list[FinishedStage]:
     """Run a step after those that it reads; what is finished is skipped. Returns all of them."""
-    before = [*step.inputs.values(), *([step.detailed] if step.detailed else [])]
-    done = [one for s in before for one in run_step(s, work, device=device, runners=runners)]
+    order: dict[str, Step] = {}
+    _in_order(step, order)
+    return [_run_one(one, work, device, runners) for one in order.values()]
+
+
+def _in_order(step: Step, order: dict[str, Step]) -> None:
+    """Add a step to ``order`` after all that stands before it, each once."""
+    for other in (*step.inputs.values(), *([step.detailed] if step.detailed else [])):
+        if other.digest not in order:
+            _in_order(other, order)
+    order[step.digest] = step
+
+
+def _run_one(
+    step: Step, work: Path, device: str, runners: Mapping[Stage, Runner] | None
+) -> FinishedStage:
     folder = folder_of(work, step)
     folder.mkdir(parents=True, exist_ok=True)
     for stage, other in step.inputs.items():
-        if stage != step.stage or step.convert == "none":
+        if stage != step.stage:  # a conversion reads the chains that it replaces elsewhere
             _link(folder / stage, folder_of(work, other) / other.stage)
     runner = None if runners is None else runners.get(step.stage)
     if step.convert != "none":
         runner = _converting(step, work)
-    done.append(run_stage(step.recipe, folder, device=device, digest=step.digest, runner=runner))
-    return done
+    return run_stage(step.recipe, folder, device=device, digest=step.digest, runner=runner)
 
 
 def _recipes(row: Row, base: str | Path, changes: Mapping[str, Any] | None) -> dict[Stage, Recipe]:

@@ -15,6 +15,7 @@ import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
@@ -57,6 +58,7 @@ def run_ablation(
     changes: Mapping[str, Any] | None = None,
     report: Callable[[str], None] = lambda line: None,
     runners: Mapping[Stage, Runner] | None = None,
+    measure: Measure | None = None,
     clock: Callable[[], float] = time.monotonic,
 ) -> list[Measured]:
     """Run rows x seeds, write ``table.json``, ``table.md`` and ``ablation.png`` into ``work``.
@@ -76,6 +78,7 @@ def run_ablation(
         changes: values by ``<stage>.<key>`` for all rows.
         report: told what happens, a line at a time.
         runners: functions in place of the stages' own.
+        measure: gives the figures of a transformers folder, in place of greedy decoding.
         clock: seconds; tests replace it.
 
     Raises:
@@ -84,13 +87,14 @@ def run_ablation(
     if seeds < 1 or (minutes is not None and minutes <= 0):
         raise InputError(f"expected seeds and minutes above 0, got {seeds} and {minutes}")
     chosen = rows_of(rows)
-    # every row's recipes are checked before any is run
+    # every row is checked before any is run
     plan = [
         (row, s, student_of(row, s, base=base, changes=changes))
         for row in chosen
         for s in range(seeds)
     ]
     asked = questions_of(split, "cell", limit, cache, render=render)
+    measure = measure or partial(measure_checkpoint, device=device)
     started, longest = clock(), 0.0
     runs: dict[str, list[dict[str, Any]]] = {row.name: [] for row in chosen}
     spent: dict[str, float] = dict.fromkeys(runs, 0.0)
@@ -103,15 +107,15 @@ def run_ablation(
         for done in run_step(step, work, device=device, runners=runners):
             if done.ran:
                 report(f"  {done.stage}: {done.seconds / 60:.1f} minutes")
-        found = _measured(step, row, asked, work, device)
+        found = _measured(step, row, asked, work, measure)
         runs[row.name].append(found)
         spent[row.name] += clock() - begun
         longest = max(longest, clock() - begun)
         group = found["groups"]["all"]
         report(f"  exact {group['exact']:.3f}, J {group['iou']:.3f}")
-        _write(work, _all(chosen, runs, spent), split, len(asked))
+        _write(work, _all(chosen, runs, spent), split, len(asked), draw=seed == seeds - 1)
     measured = _all(chosen, runs, spent)
-    _write(work, measured, split, len(asked))
+    _write(work, measured, split, len(asked), draw=bool(measured))
     return measured
 
 
@@ -149,7 +153,7 @@ def ablation_table(measured: Sequence[Measured], where: str) -> Table:
 
 
 def _measured(
-    step: Step, row: Row, asked: Sequence[Asked], work: Path, device: str
+    step: Step, row: Row, asked: Sequence[Asked], work: Path, measure: Measure
 ) -> dict[str, Any]:
     """Figures of a row's student, kept beside its step."""
     if row.mode != "concise":
@@ -161,7 +165,7 @@ def _measured(
         known: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         if known.get("told") == told:
             return known
-    found = measure_checkpoint(folder / step.stage / "model", asked, device=device)
+    found = measure(folder / step.stage / "model", asked)
     found = {"told": told, "digest": step.digest, **found}
     path.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     return found
@@ -175,13 +179,17 @@ def _all(
     ]
 
 
-def _write(work: Path, measured: Sequence[Measured], split: str, questions: int) -> None:
+def _write(
+    work: Path, measured: Sequence[Measured], split: str, questions: int, *, draw: bool
+) -> None:
     """Table and plot of what is there so far."""
     where = f"TwinBench {split}, cell tier, true twins, {questions} questions"
     table = ablation_table(measured, where)
     figures = {one.row.name: {"minutes": one.minutes, "runs": one.runs} for one in measured}
     write_json([table], work / "table.json", figures=figures)
     (work / "table.md").write_text(table.markdown() + "\n", encoding="utf-8")
+    if not draw:
+        return
     try:
         from ..cards.canvas import save
         from ..cards.learning import draw_ablation

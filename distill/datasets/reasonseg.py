@@ -27,7 +27,7 @@ from ...twin.errors import InputError
 from .reading import first_folder, mapping, picture, read_json, value
 from .sample import Sample
 
-__all__ = ["IGNORED", "SPLITS", "explanations", "paint_shapes", "reasonseg"]
+__all__ = ["IGNORED", "SPLITS", "explanations", "paint_shapes", "pictures", "reasonseg"]
 
 SPLITS = ("train", "val", "test")
 IGNORED = 255
@@ -77,6 +77,16 @@ def explanations(root: str | Path) -> dict[str, tuple[tuple[str, str], ...]]:
         )
         found[image] = (*found.get(image, ()), (query, told))
     return found
+
+
+def pictures(root: str | Path, split: str) -> tuple[str, ...]:
+    """The names of a split's pictures.
+
+    Raises:
+        InputError: if the split's folder is missing.
+    """
+    folder = first_folder(root, "ReasonSeg", split, _HINT) / split
+    return tuple(sorted(path.name for path in folder.glob("*.jpg")))
 
 
 def paint_shapes(shapes: Any, size_hw: tuple[int, int], where: str) -> NDArray[np.uint8]:

@@ -26,7 +26,7 @@ from .plain_pickle import read_plain_pickle
 from .reading import first_folder, mapping, picture, read_json, value
 from .sample import Sample
 
-__all__ = ["OWNERS", "SPLITS", "RefName", "categories", "refcoco"]
+__all__ = ["OWNERS", "SPLITS", "RefName", "categories", "picture_ids", "refcoco"]
 
 RefName = Literal["refcoco", "refcoco+", "refcocog"]
 OWNERS: dict[RefName, tuple[str, ...]] = {
@@ -112,6 +112,24 @@ def categories(root: str | Path, name: RefName = "refcocog") -> tuple[str, ...]:
     path = first_folder(root, "refer_seg", name, _HINT) / name / "instances.json"
     records = value(read_json(path, _HINT), "categories", list, str(path))
     return tuple(dict.fromkeys(value(r, "name", str, str(path)) for r in records))
+
+
+def picture_ids(
+    root: str | Path, name: RefName = "refcocog", owner: str | None = None
+) -> dict[str, frozenset[int]]:
+    """Split -> COCO's ids of its pictures; needs the references alone.
+
+    Raises:
+        InputError: as :func:`refcoco`.
+    """
+    path = (
+        first_folder(root, "refer_seg", name, _HINT) / name / f"refs({owner or OWNERS[name][0]}).p"
+    )
+    found: dict[str, set[int]] = {}
+    for reference in read_plain_pickle(path, _HINT):
+        split = value(reference, "split", str, str(path))
+        found.setdefault(split, set()).add(value(reference, "image_id", int, str(path)))
+    return {split: frozenset(ids) for split, ids in found.items()}
 
 
 def _sample(

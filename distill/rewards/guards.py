@@ -2,7 +2,7 @@
 
 | guard | it fires when |
 |---|---|
-| everything | the answer has at least 80 % of three or more objects, two more than are true |
+| everything | the answer has at least 90 % of the twin's objects (three or more), two more than are true |
 | empty | the rationale has fewer words than its plan has steps, or none of its words is about the question or the plan |
 | question | the rationale, explanation or description is the question again, or most of it |
 | results | what is written after results repeats them, or most of a text is numbers |
@@ -13,6 +13,10 @@
 A concise rationale may honestly be one word ("Red." for one step); so "empty" is measured
 against the plan, not by a fixed length. This is what keeps rewards of brevity (DR2Seg, L1, WISE)
 from shortening rationales to nothing: below one word a step, nothing else is paid out.
+
+Of 360 rollouts of the embedded student at temperature 1 (90 questions on training worlds, all four
+modes), no guard but "everything" fired, and that one, at 80 %, in 4 honest mistakes such as four
+of five objects "behind the lamp"; hence 90 %. Of 639 reference chains none sets a guard off.
 
 In a rollout where a guard fires, ``guards`` is −1, and :mod:`.choose` pays out nothing positive
 beside it; other rollouts have 0. A rollout that does not parse has 0: ``format`` is for that.
@@ -40,7 +44,7 @@ _NUMBERS = re.compile(r"(?<![\w.])\d+(?:\.\d+)?(?![\w.]*\d)")
 _WHOLE = re.compile(r"(?<![\w.])\d+(?!\w|\.\d)")
 _COORDINATES = re.compile(r"\b[xyzwhr]\d{1,4}\b")
 _SENTENCES = re.compile(r"[.;!?\n]+")
-_LEAST_SHARE = 0.8
+_LEAST_SHARE = 0.9
 _TRIPLES, _REPEATED, _SENTENCE_TIMES = 4, 1 / 3, 3
 _COPIED = 0.5  # share of a text's runs of four words that stand in the question
 _NUMBERS_LEAST = 4

@@ -216,7 +216,7 @@ def _trainer(
     judge = None
     if recipe.judge is not None:
         judge = judge_of(recipe.judge, work, _judging(recipe, work, device))
-    chosen = rewards_of(recipe.rewards, judge=None if judge is None else judge.score, device=device)
+    chosen = rewards_of(recipe.rewards, judge=judge, device=device)
     arguments = _arguments(recipe, folder, device)
     trainer = SharedPromptTrainer(
         model=policy.model,

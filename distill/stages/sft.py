@@ -26,7 +26,6 @@ import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -34,13 +33,14 @@ from ...reasoner.prompts import system
 from ...twin.errors import InputError
 from ...twin.files import sha256_of
 from ..reasoner.records import Cursor, Example, read
+from ..rollouts.record import Rollout
 from ..sim.questions.restricted import TRAINED
 from .card import write_card
 from .policy import Policy, device_of, load_policy, save_policy
 from .recipe import Sampling, SftRecipe, write_recipe
 from .watch import Log, Watch, last_checkpoint
 
-__all__ = ["chains_of", "run_sft", "shuffled"]
+__all__ = ["SCORED", "chains_of", "run_sft", "shuffled"]
 
 _OPTIONS = (
     *("muon_lr", "adam_lr", "momentum", "weight_decay", "warm_steps", "flat"),
@@ -48,7 +48,8 @@ _OPTIONS = (
 )
 _FREE = {"minutes", "track", "log_every", "save_every", "score_every", "score_worlds"}
 _SHOWN = 4  # chains shown at each score
-_SCORED = Sampling(max_tokens=248)  # a detailed rationale, eight steps and the answer
+SCORED = Sampling(max_tokens=248)
+"""How validation questions are answered: room for a detailed rationale, eight steps, an answer."""
 
 
 def run_sft(
@@ -171,8 +172,7 @@ def _packed(
 
     def scorer() -> dict[str, float]:
         with log.paused():
-            log.sample(_said(policy))
-            return _scores(policy, recipe)
+            return _scores(policy, recipe, log)
 
     def note(values: Mapping[str, float]) -> None:
         about = {"epoch": trainer.steps / len(examples), "grad_norm": trainer.norm}
@@ -201,17 +201,13 @@ def _trl(
     from . import tracking
     from .sft_trl import trainer_of
 
-    def scorer() -> dict[str, float]:
-        watch.sample(_said(policy))
-        return _scores(policy, recipe)
-
     trainer = trainer_of(recipe, policy, examples, folder)
     watch = Watch(
         folder,
         "sft",
         minutes=recipe.minutes,
         score_every=recipe.score_every,
-        scorer=scorer,
+        scorer=lambda: _scores(policy, recipe, watch.log),
         publish=tracking.publisher(trainer, recipe.track),
     ).attach(trainer)
     found = last_checkpoint(folder / "last")
@@ -219,28 +215,23 @@ def _trl(
         trainer.train(resume_from_checkpoint=None if found is None else str(found))
     finally:
         watch.close()
-    scores = watch.scores or _scores(policy, recipe)
+    scores = watch.scores or _scores(policy, recipe, watch.log)
     return {**scores, "steps": float(trainer.state.global_step)}
 
 
-def _scores(policy: Policy, recipe: SftRecipe) -> dict[str, float]:
+def _scores(policy: Policy, recipe: SftRecipe, log: Log) -> dict[str, float]:
+    """Scores on validation; a few of the chains go to the log."""
     from .grpo import score_policy
 
+    def heard(rollouts: Sequence[Rollout]) -> None:
+        log.sample(
+            {"key": r.task.key, "question": r.task.question, "text": r.text, "iou": r.iou}
+            | {"ending": r.ending}
+            for r in rollouts[:_SHOWN]
+        )
+
     with torch.no_grad():
-        return score_policy(policy, recipe.score_worlds, _SCORED)
-
-
-def _said(policy: Policy) -> list[dict[str, Any]]:
-    """What the policy says to a few validation questions."""
-    from ..rollouts.engine import Engine
-    from ..tasks.worlds import validation_tasks
-
-    tasks = validation_tasks(1)[:_SHOWN]
-    return [
-        {"key": r.task.key, "question": r.task.question, "text": r.text, "iou": r.iou}
-        | {"ending": r.ending}
-        for r in Engine(policy, _SCORED).roll(tasks, greedy=True)
-    ]
+        return score_policy(policy, recipe.score_worlds, SCORED, heard)
 
 
 def _same_run(recipe: SftRecipe, digest: str, folder: Path) -> None:

@@ -98,7 +98,7 @@ def arguments(recipe: SftRecipe, folder: Path, device: str, rows: int) -> Any:
         max_length=None,
         dataset_kwargs={"skip_prepare_dataset": True},
         remove_unused_columns=False,
-        bf16=device != "cpu" and recipe.model.dtype == "bf16",
+        bf16=recipe.model.dtype == "bf16",
         fp16=device != "cpu" and recipe.model.dtype == "fp16",
         use_cpu=device == "cpu",
         save_steps=recipe.save_every,

@@ -99,18 +99,19 @@ def test_a_description_must_not_name_ids_or_copy_the_question() -> None:
 
 
 def test_everything_is_counted_against_the_truth() -> None:
-    # Five objects: 80 % are four. Truth of two: four named are two too many. Truth of three: not.
+    # Five objects: 90 % are five, 80 % are four. Truth of two: four named are two too many.
     two, three = task("the mugs", ids=(1, 2)), task("those", ids=(1, 2, 3))
-    answers = {"[1,2,3]": [], "[1,2,3,4]": ["everything"], "[1,2,3,4,5]": ["everything"]}
+    answers = {"[1,2,3]": [], "[1,2,3,4]": [], "[1,2,3,4,5]": ["everything"]}
     for answer, fires in answers.items():
         assert flags_of(said(two, reason="Those mugs.", answer=answer)) == fires
-    assert flags_of(said(three, reason="Those.", answer="[1,2,3,4]")) == []
+    four = said(two, reason="Those mugs.", answer="[1,2,3,4]")
+    assert (flags_of(four, share=0.8), guards(share=0.8)([four])) == (["everything"], [-1.0])
+    assert flags_of(said(three, reason="Those.", answer="[1,2,3,4]"), share=0.8) == []
     whole = task("all of it", ids=(1, 2, 3, 4, 5))
     named = said(whole, reason="All.", answer="[1,2,3,4,5]")
     assert flags_of(named) == []
     assert flags_of(named, truth=False) == ["everything"]
     assert guards(truth=False, without=["everything"])([named]) == [0.0]
-    assert guards(share=1.0)([said(two, reason="Those mugs.", answer="[1,2,3,4]")]) == [0.0]
 
 
 def test_a_broken_text_is_not_the_guards_business() -> None:
