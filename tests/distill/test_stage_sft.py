@@ -199,9 +199,7 @@ def test_killed_and_resumed_equals_uninterrupted(
     tmp_path: Path, policy: Policy, tasks: Any, method: str
 ) -> None:
     examples = examples_of(policy, tasks)
-    recipe = recipe_of(
-        method=method, epochs=4.0 if method == "trl" else 8.0, options=PACKED, save_every=3
-    )
+    recipe = recipe_of(method=method, epochs=3.0, options=PACKED, save_every=3)
     if method == "trl":
         recipe = recipe.model_copy(update={"options": {}})
     whole, broken = (filled(tmp_path / name, examples) for name in ("whole", "broken"))
