@@ -28,7 +28,7 @@ from .recipe import GrpoRecipe, Sampling, write_recipe
 if TYPE_CHECKING:
     from ..rewards.choose import NamedReward
 
-__all__ = ["Asker", "passing", "run_grpo", "score_policy"]
+__all__ = ["Asker", "passing", "run_grpo", "score_policy", "trainer_of"]
 
 _POOL = 256  # tasks rolled out at once while pass rates are measured
 
@@ -72,7 +72,7 @@ def run_grpo(
         scorer=lambda: score_policy(policy, recipe.score_worlds),
     )
     asker.watch = eye
-    trainer = _trainer(recipe, policy, asker, folder, work, device)
+    trainer = trainer_of(recipe, policy, asker, folder, work, device)
     eye.publish = tracking.publisher(trainer, recipe.track)
     eye.attach(trainer)
     write_recipe(recipe, folder / "recipe.yaml")
@@ -202,7 +202,7 @@ class Asker:
         )
 
 
-def _trainer(
+def trainer_of(
     recipe: GrpoRecipe, policy: Policy, asker: Asker, folder: Path, work: Path, device: str
 ) -> Any:
     """The trainer with its rewards."""
