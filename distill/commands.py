@@ -17,10 +17,13 @@ from ..deploy.console import (
     print_json,
     progress,
 )
+from .ablation.commands import register as register_ablation
 from .cards.commands import register as register_cards
+from .evaluate.distilled_commands import register as register_distilled
 from .evaluate.language_commands import register as register_language
 from .evaluate.refine import register as register_refine
 from .evaluate.vision import register as register_vision
+from .stages.commands import register as register_stages
 
 if TYPE_CHECKING:
     from .evaluate.report import Table
@@ -29,7 +32,10 @@ __all__ = ["distill_app", "eval_app"]
 
 distill_app = typer.Typer(help="Train model sets (needs the [train] extra).", no_args_is_help=True)
 eval_app = typer.Typer(help="Measure model sets (needs the [sim] extra).", no_args_is_help=True)
+register_stages(distill_app)
+register_ablation(distill_app)
 register_cards(distill_app)
+register_distilled(eval_app)
 register_language(eval_app)
 register_refine(eval_app)
 register_vision(eval_app)

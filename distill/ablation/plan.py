@@ -19,7 +19,7 @@ from typing import Any
 
 from ...twin.errors import InputError
 from ..stages.pipeline import FinishedStage, Runner, digest_of, recipes_of, run_stage
-from ..stages.recipe import STAGES, ChainsRecipe, Recipe, Stage
+from ..stages.recipe import STAGES, ChainsRecipe, Recipe, Stage, load_recipe
 from .convert import convert
 from .table import BASE, Conversion, Row, rows_of
 
@@ -127,16 +127,26 @@ def _run_one(
 
 
 def _recipes(row: Row, base: str | Path, changes: Mapping[str, Any] | None) -> dict[Stage, Recipe]:
-    """The base recipes with a row's changes; of stages that it leaves out, without them."""
+    """The base recipes with a row's changes, without the stages that it leaves out; without SFT
+    GRPO begins where SFT would have."""
     wanted = {**(changes or {}), **row.changes}
-    out = row.without if row.teacher is None else (*row.without, "teacher")
+    out: tuple[Stage, ...] = row.without if row.teacher is None else (*row.without, "teacher")
     wanted = {k: v for k, v in wanted.items() if k.partition(".")[0] not in out}
     stages = [stage for stage in STAGES if stage not in out]
     recipes = recipes_of(base, wanted, None, stages)
     missing = [stage for stage in stages if stage not in recipes]
     if missing:
         raise InputError(f"expected {missing[0]}.yaml in the recipes {base}, got none")
+    if "sft" in row.without and recipes["grpo"].model.source == "stage:sft":
+        begin: Recipe = load_recipe(base, "sft", _of_stage(changes, "sft"))
+        recipes["grpo"] = recipes["grpo"].model_copy(update={"model": begin.model})
     return recipes
+
+
+def _of_stage(changes: Mapping[str, Any] | None, stage: Stage) -> dict[str, Any]:
+    """The changes of one stage, without its name."""
+    found = {k.partition("."): v for k, v in (changes or {}).items()}
+    return {rest: v for (name, _, rest), v in found.items() if name == stage}
 
 
 def _converted(row: Row, chains: Step) -> Step:

@@ -61,7 +61,8 @@ def run_ablation(
     measure: Measure | None = None,
     clock: Callable[[], float] = time.monotonic,
 ) -> list[Measured]:
-    """Run rows x seeds, write ``table.json``, ``table.md`` and ``ablation.png`` into ``work``.
+    """Run rows x seeds; write ``table.json`` and ``table.md`` into ``work`` after every run, and
+    ``ablation.png`` after the last.
 
     Args:
         work: folder of steps and results.
@@ -113,7 +114,7 @@ def run_ablation(
         longest = max(longest, clock() - begun)
         group = found["groups"]["all"]
         report(f"  exact {group['exact']:.3f}, J {group['iou']:.3f}")
-        _write(work, _all(chosen, runs, spent), split, len(asked), draw=seed == seeds - 1)
+        _write(work, _all(chosen, runs, spent), split, len(asked), draw=False)
     measured = _all(chosen, runs, spent)
     _write(work, measured, split, len(asked), draw=bool(measured))
     return measured

@@ -1,8 +1,8 @@
 """The rows of FastReasonSeg's table 3 at embedded scale, and two other papers' modes, as data.
 
-Every row is the base recipes (``distill/recipes/ablation``) with changes. What a row of the paper
-means here, where a student has a million parameters and begins at random weights, is said in its
-``meaning``; the paper's mean J (1.7B student, JiTBench) stands beside it for the order of rows,
+Every row is the base recipes (``distill/recipes/ablation``) with changes. Students begin at a base
+model of two million parameters (``distill/recipes/base``), which stands for the pretrained language
+model that the paper's student is. What a row of the paper means here is said in its ``meaning``; the paper's mean J (1.7B student, JiTBench) stands beside it for the order of rows,
 not for the size of the numbers.
 
 Not covered: the paper's figure 3 (columns of the twin taken away one by one).
@@ -96,10 +96,10 @@ ROWS: tuple[Row, ...] = (
     Row(
         "rl_only",
         "w/o two stages (RL only)",
-        "random weights never say anything that could be rewarded, so a twelfth of the SFT stands "
-        "for the pretraining that the paper's student has; then GRPO as in the full model",
+        "GRPO as in the full model from the base model: it can write plans for simple questions, "
+        "as a pretrained language model would, and has seen no chain of the teacher",
         0.669,
-        {"sft.epochs": 0.25},
+        without=("sft",),
     ),
     Row(
         "static",

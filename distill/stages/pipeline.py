@@ -19,7 +19,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ...reasoner.bundle import EMBEDDED
 from ...twin.errors import InputError
+from ...twin.files import sha256_of
 from ..evaluate.report import Table
 from .recipe import RECIPES, STAGES, ChainsRecipe, GrpoRecipe, Recipe, Stage, load_recipe
 
@@ -53,18 +55,30 @@ class FinishedStage:
 
 def inputs_of(recipe: Recipe) -> tuple[Stage, ...]:
     """The stages of the same work folder that a recipe reads, in the order of the recipe."""
+    names = {s.removeprefix(_SOURCE) for s in _sources(recipe) if s.startswith(_SOURCE)}
+    return tuple(stage for stage in STAGES if stage in names)
+
+
+def _sources(recipe: Recipe) -> list[str]:
+    """Everything that a recipe begins with or reads, as it names it."""
     sources = [recipe.model.source]
     if isinstance(recipe, GrpoRecipe):
         if recipe.judge is not None and recipe.judge.model is not None:
             sources.append(recipe.judge.model.source)
     elif not isinstance(recipe, ChainsRecipe):
         sources.append(recipe.chains)
-    names = {source.removeprefix(_SOURCE) for source in sources if source.startswith(_SOURCE)}
-    return tuple(stage for stage in STAGES if stage in names)
+    return sources
+
+
+def _weights_in(source: str) -> str:
+    """Hash of the weights or chains in a folder or file; empty for what is none."""
+    place = EMBEDDED if source == "embedded" else Path(source)
+    files = sorted(place.glob("*.safetensors")) if place.is_dir() else [place]
+    return " ".join(sha256_of(file)[:16] for file in files if file.is_file())
 
 
 def digest_of(recipe: Recipe, inputs: Mapping[Stage, str], extra: str = "") -> str:
-    """Hash (16 hex digits) of a recipe, of what it reads and of ``extra``.
+    """Hash (16 hex digits) of a recipe, of the stages and weights that it reads and of ``extra``.
 
     Raises:
         InputError: if the recipe reads a stage that has no digest in ``inputs``.
@@ -79,7 +93,10 @@ def digest_of(recipe: Recipe, inputs: Mapping[Stage, str], extra: str = "") -> s
     plain = recipe.model_dump(mode="json")
     for name in _NO_RESULT:
         plain.pop(name, None)
-    told = json.dumps([plain, {stage: inputs[stage] for stage in needed}, extra], sort_keys=True)
+    begun = {source: _weights_in(source) for source in _sources(recipe)}
+    told = json.dumps(
+        [plain, {stage: inputs[stage] for stage in needed}, begun, extra], sort_keys=True
+    )
     return hashlib.sha256(told.encode()).hexdigest()[:16]
 
 

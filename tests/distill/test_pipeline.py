@@ -148,6 +148,13 @@ def test_digest_follows_what_changes_the_result(tiny: Path) -> None:
     assert one != digest_of(chains, {"teacher": "a"}, "converted")
     with pytest.raises(InputError, match="run 'edgetwin distill teacher'"):
         digest_of(chains, {})
+    model = tiny / "model"
+    model.mkdir()
+    (model / "model.safetensors").write_bytes(b"one")
+    sft = load_recipe(tiny, "sft", {"model.source": str(model)})
+    before = digest_of(sft, {"chains": "a"})
+    (model / "model.safetensors").write_bytes(b"two")
+    assert digest_of(sft, {"chains": "a"}) != before  # other weights in the same place
 
 
 def test_every_stage_once_then_skipped(tiny: Path, tmp_path: Path) -> None:
