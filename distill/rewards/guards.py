@@ -16,7 +16,8 @@ from shortening rationales to nothing: below one word a step, nothing else is pa
 
 Of 360 rollouts of the embedded student at temperature 1 (90 questions on training worlds, all four
 modes), no guard but "everything" fired, and that one, at 80 %, in 4 honest mistakes such as four
-of five objects "behind the lamp"; hence 90 %. Of 639 reference chains none sets a guard off.
+of five objects "behind the lamp"; hence 90 %. Of 639 reference chains (40 training worlds) none sets
+a guard of the text off.
 
 In a rollout where a guard fires, ``guards`` is −1, and :mod:`.choose` pays out nothing positive
 beside it; other rollouts have 0. A rollout that does not parse has 0: ``format`` is for that.
