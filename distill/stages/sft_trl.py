@@ -125,7 +125,7 @@ def trainer_of(recipe: SftRecipe, policy: Policy, examples: Sequence[Example], f
 
     rows, names = rows_of(policy, examples)
 
-    class Collator(DataCollatorForLanguageModeling):  # type: ignore[misc]
+    class Collator(DataCollatorForLanguageModeling):
         """Pads, and says which rows there are."""
 
         def torch_call(self, examples: list[dict[str, Any]]) -> dict[str, Any]:
@@ -134,12 +134,13 @@ def trainer_of(recipe: SftRecipe, policy: Policy, examples: Sequence[Example], f
             batch: dict[str, Any] = super().torch_call(examples)
             return batch | {"row": torch.tensor([one["row"] for one in examples])}
 
-    class Unnamed(trl.SFTTrainer):  # type: ignore[misc]
+    class Unnamed(trl.SFTTrainer):
         """The model itself is not told which rows there are."""
 
         def compute_loss(self, model: Any, inputs: dict[str, Any], *a: Any, **k: Any) -> Any:
             inputs.pop("row", None)
-            return super().compute_loss(model, inputs, *a, **k)
+            parent: Any = super()
+            return parent.compute_loss(model, inputs, *a, **k)
 
     class Trainer(Guarded, Unnamed):
         """Guarded, with rows that have names."""
