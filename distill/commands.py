@@ -20,6 +20,7 @@ from ..deploy.console import (
 from .ablation.commands import register as register_ablation
 from .cards.commands import register as register_cards
 from .evaluate.distilled_commands import register as register_distilled
+from .datasets.commands import register as register_datasets
 from .evaluate.language_commands import register as register_language
 from .evaluate.refine import register as register_refine
 from .evaluate.vision import register as register_vision
@@ -35,6 +36,7 @@ eval_app = typer.Typer(help="Measure model sets (needs the [sim] extra).", no_ar
 register_stages(distill_app)
 register_ablation(distill_app)
 register_cards(distill_app)
+register_datasets(distill_app)
 register_distilled(eval_app)
 register_language(eval_app)
 register_refine(eval_app)
