@@ -19,8 +19,8 @@ from ..deploy.console import (
 )
 from .ablation.commands import register as register_ablation
 from .cards.commands import register as register_cards
-from .evaluate.distilled_commands import register as register_distilled
 from .datasets.commands import register as register_datasets
+from .evaluate.distilled_commands import register as register_distilled
 from .evaluate.language_commands import register as register_language
 from .evaluate.refine import register as register_refine
 from .evaluate.vision import register as register_vision
