@@ -9,7 +9,8 @@ Every sample that is given ends in exactly one of :data:`OUTCOMES`:
 ======== ========================================================================
 scored   judged now
 cached   judged before, or a twin of another sample of the same call
-skipped  nothing to judge: a text that the protocol refuses, or no rationale or plan
+empty    no rationale and no plan: 0, without asking
+skipped  no chain: a text that broke off or that the protocol refuses
 failed   the judge could not be reached, refused, came too late or gave no number
 malformed the judge's reply held no score
 over_budget requests or tokens are spent
@@ -27,9 +28,9 @@ from ...reasoner.protocol import Block, blocks, check_order
 from ...twin.errors import ProtocolError
 from ..rollouts.record import Rollout
 
-__all__ = ["OUTCOMES", "Judge", "bodies", "card_of", "chain_of", "new_counts"]
+__all__ = ["OUTCOMES", "Judge", "bodies", "card_of", "chain_of", "new_counts", "says_nothing"]
 
-OUTCOMES = ("scored", "cached", "skipped", "failed", "malformed", "over_budget")
+OUTCOMES = ("scored", "cached", "empty", "skipped", "failed", "malformed", "over_budget")
 
 
 @runtime_checkable
@@ -52,16 +53,20 @@ def new_counts(*more: str) -> dict[str, int]:
 def chain_of(rollout: Rollout) -> list[Block] | None:
     """The blocks of a rollout; None if there is nothing that a judge could read.
 
-    A chain needs a rationale or a plan with something in it. What broke off, and what the strict
-    protocol refuses, is no chain: the format reward has judged it.
+    What broke off, and what the strict protocol refuses, is no chain: the format reward has
+    judged it.
     """
     try:
         found = blocks(rollout.text)
         check_order(found, complete=False)
     except ProtocolError:
         return None
-    said = any(block.body.strip() for block in found if block.tag in ("reason", "plan"))
-    return found if said else None
+    return found
+
+
+def says_nothing(found: Iterable[Block]) -> bool:
+    """Whether a chain has neither a rationale nor a plan with something in it."""
+    return not any(block.body.strip() for block in found if block.tag in ("reason", "plan"))
 
 
 def card_of(judge: Judge | None) -> dict[str, Any]:

@@ -63,7 +63,7 @@ def judge_of(
     Args:
         choice: the recipe's ``judge``.
         work: the distillation's folder.
-        teacher: what a local judge without a model of its own reads with.
+        teacher: what a local judge reads with; None: ``choice.model`` is loaded.
         device: where a model that is loaded here goes.
 
     Raises:
@@ -124,7 +124,7 @@ def _local(choice: JudgeChoice, work: Path, teacher: Policy | None, device: str)
     from .local import LocalJudge, calibrate
 
     options: LocalOptions = _checked(LocalOptions, choice.options)
-    if choice.model is not None:
+    if teacher is None and choice.model is not None:
         teacher = load_policy(choice.model, work, device, trained=False)
     if teacher is None:
         raise InputError(

@@ -31,7 +31,7 @@ from ...reasoner.models.http import TimedOut
 from ...reasoner.models.openai import pieces
 from ...twin.errors import ModelError
 from ..rollouts.record import Rollout
-from .base import chain_of, new_counts
+from .base import chain_of, new_counts, says_nothing
 from .cache import Entry, ScoreCache, key_of
 from .limits import Ledger, Pace, Spending, Spent
 from .rubric import RUBRIC, Rubric, parse_score
@@ -165,7 +165,7 @@ class EndpointJudge:
             StoreError: if the cache can no longer be read or written.
         """
         scores: list[float | None] = [None] * len(rollouts)
-        wanted = self._wanted(rollouts)
+        wanted = self._wanted(rollouts, scores)
         known = self._cache.get([each.key for each in wanted])
         for each in wanted:
             if each.key in known:
@@ -180,13 +180,17 @@ class EndpointJudge:
 
     # ---- pieces
 
-    def _wanted(self, rollouts: Sequence[Rollout]) -> list[_Asked]:
-        """What is to be judged, equal samples together."""
+    def _wanted(self, rollouts: Sequence[Rollout], scores: list[float | None]) -> list[_Asked]:
+        """What is to be judged, equal samples together; what says nothing is scored here."""
         messages: dict[str, list[int]] = {}
         for row, rollout in enumerate(rollouts):
             found = chain_of(rollout)
             if found is None:
                 self._count("skipped")
+                continue
+            if says_nothing(found):
+                self._count("empty")
+                scores[row] = 0.0
                 continue
             teacher = self._teachers.get((rollout.task.key, rollout.task.question))
             if teacher is None and rollout.task.reference is None:

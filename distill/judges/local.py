@@ -25,7 +25,7 @@ from ..rollouts.engine import Engine
 from ..rollouts.record import Rollout
 from ..stages.policy import Policy, prompt_ids
 from ..tasks.task import Task
-from .base import chain_of, new_counts
+from .base import chain_of, new_counts, says_nothing
 from .calibration import Calibration, fit
 from .likelihood import Likelihood, Reading, Until, likelihoods, reading
 
@@ -73,9 +73,17 @@ class LocalJudge:
         found = _read(self._teacher, rollouts, self._calibration.until, self._rows)
         scores: list[float | None] = []
         for rollout, one in zip(rollouts, found, strict=True):
-            scores.append(None if one is None else self._calibration.score(one))
-            judged = "failed" if chain_of(rollout) is not None else "skipped"
-            self._counts["scored" if one is not None else judged] += 1
+            chain = chain_of(rollout)
+            if chain is None:
+                outcome, score = "skipped", None
+            elif says_nothing(chain):
+                outcome, score = "empty", 0.0
+            elif one is None:
+                outcome, score = "failed", None
+            else:
+                outcome, score = "scored", self._calibration.score(one)
+            scores.append(score)
+            self._counts[outcome] += 1
         return scores
 
 
@@ -126,7 +134,7 @@ def samples_of(rollouts: Sequence[Rollout], seed: int = 0) -> dict[str, list[Rol
     one.
     """
     rng = random.Random(f"judge {seed}")
-    once = {(r.task.key, r.text): r for r in rollouts if chain_of(r) is not None}
+    once = {(r.task.key, r.text): r for r in rollouts if not says_nothing(chain_of(r) or ())}
     kinds: dict[str, list[Rollout]] = {"good": [], "wrong": [], "other": [], "shuffled": []}
     for one in once.values():
         if one.ending == "answered" and one.iou > _GOOD_IOU:

@@ -231,14 +231,15 @@ def test_the_embedded_teacher_tells_right_from_wrong(
     right = [r for r in Engine(teacher, Sampling()).roll(tasks, greedy=True) if r.iou > 0.7]
     foreign = samples_of(right)["other"]
     broken = rollout(text="<reason>no end", ending="malformed")
-    scores = judge.score([*right, broken, *foreign])
-    good, bad = scores[: len(right)], scores[len(right) + 1 :]
-    assert scores[len(right)] is None
+    nothing = rollout(text="<reason></reason><answer>[1]</answer>")
+    scores = judge.score([*right, broken, nothing, *foreign])
+    good, bad = scores[: len(right)], scores[len(right) + 2 :]
+    assert scores[len(right) : len(right) + 2] == [None, 0.0]
     assert np.mean([s for s in good if s is not None]) > 0.6
     assert np.mean([s for s in bad if s is not None]) < 0.2
     assert all(s is not None and 0.0 <= s <= 1.0 for s in (*good, *bad))
     assert judge.counts["scored"] == len(good) + len(bad)
-    assert judge.counts["skipped"] == 1
+    assert (judge.counts["skipped"], judge.counts["empty"]) == (1, 1)
     card = card_of(judge)
     assert card["auc"] == calibration.auc
     assert card["counts"] == judge.counts

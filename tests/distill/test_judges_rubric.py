@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgetwin.distill.judges.base import chain_of
+from edgetwin.distill.judges.base import chain_of, says_nothing
 from edgetwin.distill.judges.rubric import RUBRIC, parse_score
 from edgetwin.distill.rollouts.record import Rollout
 
@@ -96,11 +96,14 @@ def test_long_texts_are_cut() -> None:
     assert student["rationale"].endswith("(cut)")
 
 
-@pytest.mark.parametrize(
-    "text", ["", "<reason>broken", "<reason></reason><answer>none</answer>", "<answer>[1]</answer>"]
-)
-def test_nothing_to_judge(text: str) -> None:
-    assert chain_of(rollout(text=text)) is None
+def test_what_is_no_chain_and_what_says_nothing() -> None:
+    assert chain_of(rollout(text="<reason>broken")) is None
+    assert chain_of(rollout(text="<answer>[1]</answer><plan>[]</plan>")) is None
+    for text in ("", "<answer>[1]</answer>", "<reason> </reason><answer>none</answer>"):
+        found = chain_of(rollout(text=text))
+        assert found is not None
+        assert says_nothing(found)
+    assert not says_nothing(chain_of(rollout()) or ())
 
 
 @pytest.mark.parametrize(
