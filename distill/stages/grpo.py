@@ -233,7 +233,7 @@ def trainer_of(
 def _judging(recipe: GrpoRecipe, work: Path, device: str) -> Policy | None:
     """The model of a local judge, without gradients."""
     judge = recipe.judge
-    if judge is None or judge.model is None:
+    if judge is None or judge.kind != "local" or judge.model is None:
         return None
     return load_policy(judge.model, work, device, recipe.seed, trained=False)
 
