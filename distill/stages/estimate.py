@@ -207,8 +207,11 @@ def activation_bytes(
         kind: ``sft`` or ``grpo``: how the loss is computed from the logits.
     """
     width = _BYTES[model.dtype]
-    layer = rows * _per_token(shape, model) * width
-    tops = 3 * rows * shape.hidden * width + logits * shape.vocabulary * _LOGIT_BYTES[kind]
+    layer = rows * _layer_bytes(shape, model)
+    top = (4 if model.lora else 4 + 2 * width) * shape.hidden
+    tops = rows * top + logits * shape.vocabulary * _LOGIT_BYTES[kind]
+    if model.lora is not None and width < 4:
+        tops += shape.lora(model.lora.r) * width  # autocast's copies of the adapters
     if not model.gradient_checkpointing:
         return shape.layers * layer + tops
     return shape.layers * rows * shape.hidden * width + layer + tops
@@ -221,20 +224,21 @@ def rollout_bytes(shape: Shape, width: int, rows: int, tokens: int, group: int) 
     return cached + max(reading, rows * shape.vocabulary * _DECODE_BYTES)
 
 
-def _per_token(shape: Shape, model: ModelChoice) -> int:
-    """Numbers that a layer keeps per token (transformers' Qwen3, scaled-dot-product attention).
+def _layer_bytes(shape: Shape, model: ModelChoice) -> int:
+    """What a layer keeps per token (transformers' Qwen3, scaled-dot-product attention, no padding).
 
-    Two norms keep input, normed and scaled input (6 h). Queries are kept before and after their
-    norm's scale and turned, keys too; keys and values are repeated for every head; attention keeps
-    its output, and the output matrix a copy of it (7 q + 2 k). The MLP keeps gate, its silu, up and
-    their product (4 m). With an adapter the frozen matrices keep nothing, and each of the seven
-    adapters its input and its r inner values.
+    The four norms keep their inputs in fp32. Attention keeps turned queries and keys, values and
+    its output; the MLP gate, its silu and up. Matrices that are trained keep their inputs and
+    norms that are trained what they scale. Adapters keep inputs and r inner values: on weights in
+    half precision each of the seven a copy of its own, in fp32 those that share an input one.
     """
     h, q, k, m = shape.hidden, shape.heads * shape.head_dim, shape.kv, shape.mlp
-    kept = 6 * h + 7 * q + 2 * k + 4 * m
-    if model.lora is not None:
-        kept += 3 * h + 7 * model.lora.r
-    return kept
+    width = _BYTES[model.dtype]
+    kept = 4 * (2 * h + q + k) + width * (2 * q + 2 * k + 3 * m)
+    if model.lora is None:
+        return kept + width * (4 * h + q + k + m)
+    inputs = 2 * h + m if width == 4 else 5 * h + q + m
+    return kept + width * (inputs + 7 * model.lora.r)
 
 
 def _accumulation(batch: int, micro: int, gpus: int) -> int:
