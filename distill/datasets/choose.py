@@ -8,10 +8,10 @@ from functools import partial
 from pathlib import Path
 
 from ...twin.errors import InputError
-from . import llmseg, reasonseg, refcoco, revos
+from . import llmseg, mapped, reasonseg, refcoco, revos
 from .sample import Sample
 
-__all__ = ["DATASETS", "Dataset", "read_dataset"]
+__all__ = ["DATASETS", "Dataset", "dataset_of", "read_dataset"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,22 +40,39 @@ DATASETS: dict[str, Dataset] = {
 """Name -> reader."""
 
 
+def dataset_of(name: str) -> Dataset:
+    """The reader of a name, or of a mapping file (:mod:`.mapped`), whose splits are its own.
+
+    Raises:
+        InputError: for an unknown name or a broken mapping file.
+    """
+    if mapped.is_mapping(name):
+        mapping = mapped.read_mapping(name)
+        if mapping.name in DATASETS:
+            raise InputError(f"{name}: expected a name of its own, got {mapping.name!r}")
+        return Dataset(partial(mapped.read_mapped, mapping), (), mapping.held_out)
+    if name not in DATASETS:
+        raise InputError(
+            f"expected a data set in {', '.join(DATASETS)} or a mapping file (.json), got {name!r}"
+        )
+    return DATASETS[name]
+
+
 def read_dataset(name: str, root: str | Path, split: str = "train") -> Iterator[Sample]:
     """The samples of a data set's split, read as they are needed.
 
     Args:
-        name: ``refcoco``, ``refcoco+``, ``refcocog``, ``reasonseg``, ``revos``, ``mevis`` or
-            ``llmseg40k``.
+        name: ``refcoco``, ``refcoco+``, ``refcocog``, ``reasonseg``, ``revos``, ``mevis``,
+            ``llmseg40k`` or the path of a mapping file.
         root: the data set's folder, or the one that holds it.
         split: as the data set names it.
 
     Raises:
         InputError: for an unknown name or split, now; while reading for what is missing or broken.
     """
-    if name not in DATASETS:
-        raise InputError(f"expected a data set in {', '.join(DATASETS)}, got {name!r}")
-    if split not in DATASETS[name].splits:
+    dataset = dataset_of(name)
+    if dataset.splits and split not in dataset.splits:
         raise InputError(
-            f"expected a split of {name} in {', '.join(DATASETS[name].splits)}, got {split!r}"
+            f"expected a split of {name} in {', '.join(dataset.splits)}, got {split!r}"
         )
-    return DATASETS[name].read(root, split)
+    return dataset.read(root, split)

@@ -27,7 +27,9 @@ def register(app: typer.Typer) -> None:
 def _twins(
     name: Annotated[
         str,
-        typer.Argument(help="refcoco, refcoco+, refcocog, reasonseg, revos, mevis or llmseg40k."),
+        typer.Argument(
+            help="refcoco, refcoco+, refcocog, reasonseg, revos, mevis, llmseg40k or a mapping.json."
+        ),
     ],
     root: Annotated[Path, typer.Argument(help="The data set's folder.")],
     out: Annotated[Path, typer.Option("-o", "--out", help="Folder for twins and tasks.")],

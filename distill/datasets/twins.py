@@ -37,7 +37,7 @@ from ...twin.window import TwinWindow
 from ..tasks.cached import TwinRef, finish, line_of, put_twin
 from ..tasks.leaks import held_pictures, leak_of
 from ..tasks.task import Task
-from .choose import DATASETS, read_dataset
+from .choose import dataset_of, read_dataset
 from .matching import best_ids
 from .sample import Sample
 
@@ -186,7 +186,7 @@ def build_twins(
     """Build the twins and tasks of a data set's split into a folder.
 
     Args:
-        name: the data set (:data:`.choose.DATASETS`).
+        name: the data set (:data:`.choose.DATASETS`) or a mapping file (:mod:`.mapped`).
         root: where it lies.
         split: as it names it. Tasks of a split that the data set evaluates on are built too, but
             training refuses them.
@@ -213,13 +213,13 @@ def build_twins(
         )
     eyes: Eyes = SetEyes(models, words, device) if isinstance(models, str | Path) else models
     samples = read_dataset(name, root, split)
-    training = split not in DATASETS[name].held_out
+    training = split not in dataset_of(name).held_out
     held = held_pictures(name, root) if training else frozenset()
     builder = _Builder(
         Path(out), eyes, _Options(keep_uncovered, fps, every, max_frames), held, training
     )
     files = []
-    for number, (_, group) in enumerate(itertools.groupby(samples, key=lambda s: s.group)):
+    for number, (_, group) in enumerate(itertools.groupby(samples, key=_group_of)):
         if limit is not None and number >= limit:
             break
         files.append(builder.build(list(group)))
@@ -369,6 +369,11 @@ def _tasks(
             source=sample.dataset,
             pictures=str(sample.folder or sample.pictures[0]),
         )
+
+
+def _group_of(sample: Sample) -> tuple[str, Path]:
+    """Samples that share a twin."""
+    return sample.group, sample.pictures[0]
 
 
 def _parts(files: Iterable[Path]) -> Iterator[_Part]:

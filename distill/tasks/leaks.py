@@ -10,7 +10,8 @@ A task leaks if
 3. it is a generated one and holds a phrasing kept for validation or test (:mod:`.wordings`);
 4. the program of its reference is a step combination kept for validation or test;
 5. it is of a split that its data set evaluates on, or its picture or video is in one. COCO
-   pictures count as one collection: RefCOCO, RefCOCO+, RefCOCOg and LLM-Seg40K share them.
+   pictures count as one collection: RefCOCO, RefCOCO+, RefCOCOg and LLM-Seg40K share them. (Of a
+   data set read through a mapping file only ``held`` tells.)
 
 The frozen test questions are read here for equality alone. Of 3,205 generated training questions
 13 are refused (phrasings that two training phrasings happen to form together); of newly worded
@@ -33,7 +34,7 @@ from typing import overload
 from ...twin.errors import InputError
 from .. import twinbench
 from ..datasets import reasonseg, refcoco, revos
-from ..datasets.choose import DATASETS, read_dataset
+from ..datasets.choose import DATASETS, dataset_of, read_dataset
 from ..datasets.refcoco import RefName
 from ..sim.questions.families import held_out_skeleton
 from ..sim.questions.programs import level_of, skeleton_of
@@ -138,13 +139,12 @@ def held_pictures(name: str, root: str | Path) -> frozenset[str]:
     Raises:
         InputError: for an unknown data set.
     """
-    if name not in DATASETS:
-        raise InputError(f"expected a data set in {', '.join(DATASETS)}, got {name!r}")
+    held_out = dataset_of(name).held_out
     if name in refcoco.SPLITS:
         found = [p for other in refcoco.SPLITS for p in _held_references(other, root)]
         return frozenset(found)
     held: set[str] = set()
-    for split in DATASETS[name].held_out:
+    for split in held_out:
         try:
             held.update(_names(name, root, split))
         except InputError:
@@ -218,10 +218,11 @@ def _composed(task: Task) -> str | None:
 
 
 def _pictured(task: Task, held: frozenset[str]) -> str | None:
-    if task.source not in DATASETS:
+    if task.source == GENERATED:
         return None
     parts = task.key.split("/")
-    if len(parts) > 1 and parts[1] in DATASETS[task.source].held_out:
+    known = DATASETS.get(task.source)
+    if known is not None and len(parts) > 1 and parts[1] in known.held_out:
         return f"split: {task.source} evaluates on {parts[1]}"
     name = picture_of(task.source, _group(task, parts))
     return f"picture: {name} is in a split that is evaluated on" if name in held else None
@@ -242,7 +243,8 @@ def _names(name: str, root: str | Path, split: str) -> set[str]:
         return {picture_of(name, video) for video in revos.videos(root, name, split)}
     if name == "reasonseg":
         return {picture_of(name, file) for file in reasonseg.pictures(root, split)}
-    return {picture_of(name, sample.group) for sample in read_dataset(name, root, split)}
+    samples = read_dataset(name, root, split)
+    return {picture_of(sample.dataset, sample.group) for sample in samples}
 
 
 def _held_references(name: RefName, root: str | Path) -> set[str]:

@@ -276,7 +276,9 @@ def test_a_picture_of_another_size_than_its_masks_is_refused(tmp_path: Path) -> 
 def rendered(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Six rendered stills as RefCOCOg, a reference per object."""
     root = tmp_path_factory.mktemp("rendered")
-    images, annotations, references = [], [], []
+    images: list[Any] = []
+    annotations: list[Any] = []
+    references: list[Any] = []
     for k in range(6):
         world = World.image(400 + k)
         shot = scene_for("cell", world.set_index).render(world, 0.0)
