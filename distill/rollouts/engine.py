@@ -29,7 +29,6 @@ from .sampling import Completion, Prompt, sample
 __all__ = ["Engine", "seed_of"]
 
 _TAIL = 16  # last tokens in which the end of a block is looked for
-_ROWS = 128  # completions in one batch: the cache of the embedded model then takes some 100 MB
 
 
 def seed_of(seed: int, key: str, number: int) -> int:
@@ -54,11 +53,12 @@ class Engine:
     Args:
         policy: what writes.
         sampling: temperature, budget of tokens, and what follows an answer.
-        rows: completions in one batch.
+        rows: completions in one batch, if not ``sampling.rows``.
     """
 
-    def __init__(self, policy: Policy, sampling: Sampling, *, rows: int = _ROWS) -> None:
-        self.policy, self.sampling, self._rows = policy, sampling, rows
+    def __init__(self, policy: Policy, sampling: Sampling, *, rows: int | None = None) -> None:
+        self.policy, self.sampling = policy, sampling
+        self._rows = rows or sampling.rows
         vocabulary = policy.tokenizer.get_vocab()
         self._known = {end: vocabulary.get(end) for end in ("</plan>", "</answer>")}
 

@@ -117,12 +117,14 @@ class DataChoice(_Part):
 
 
 class Sampling(_Part):
-    """How completions are drawn; ``second`` also asks the description alone (DR2Seg)."""
+    """How completions are drawn, ``rows`` of them at once; ``explain`` lets the model go on after
+    its answer (WISE), ``second`` also asks the description alone (DR2Seg)."""
 
     group: int = Field(default=8, ge=1, le=64)
     temperature: float = Field(default=1.0, ge=0)
     top_p: float = Field(default=1.0, gt=0, le=1)
     max_tokens: int = Field(default=160, ge=8)
+    rows: int = Field(default=128, ge=1)
     explain: bool = False
     second: bool = False
     engine: Literal["transformers", "vllm"] = "transformers"
