@@ -21,7 +21,7 @@ from ...twin.errors import InputError
 from ..rollouts.engine import Engine
 from ..rollouts.record import Rollout
 from ..tasks.task import Task
-from ..tasks.worlds import tasks_of, validation_tasks
+from ..tasks.worlds import held_of, tasks_of, validation_tasks
 from .policy import Policy, device_of, load_policy, save_policy
 from .recipe import GrpoRecipe, Sampling, write_recipe
 
@@ -316,7 +316,7 @@ def _chosen(recipe: GrpoRecipe, policy: Policy, work: Path, folder: Path) -> Seq
 
     from ..tasks.leaks import without_leaks
 
-    tasks = without_leaks(tasks_of(recipe.data, recipe.seed))[0]
+    tasks = without_leaks(tasks_of(recipe.data, recipe.seed), held_of(recipe.data))[0]
     bounds = recipe.data.pass_rate
     if bounds is None:
         return tasks

@@ -27,7 +27,7 @@ from .task import Task
 if TYPE_CHECKING:
     from ..stages.recipe import DataChoice, WorldsChoice
 
-__all__ = ["Joined", "Worlds", "tasks_of", "tools_of", "validation_tasks"]
+__all__ = ["Joined", "Worlds", "held_of", "tasks_of", "tools_of", "validation_tasks"]
 
 _KEPT_WORLDS = 64  # a step of training asks about a handful of neighbouring worlds
 _MOST_SEEDS = 500_000  # seeds above are spare ones, validation and test
@@ -138,6 +138,13 @@ def tasks_of(data: DataChoice, seed: int = 0) -> Sequence[Task]:
 
         found += [read_tasks(folder) for folder in data.cached]
     return found[0] if len(found) == 1 else Joined(found)
+
+
+def held_of(data: DataChoice) -> frozenset[str]:
+    """Pictures and videos that the data sets of a recipe's cached tasks evaluate on."""
+    from .cached import read_tasks
+
+    return frozenset(name for f in data.cached for name in read_tasks(f).about.get("held", ()))
 
 
 class Joined(Sequence[Task]):
