@@ -1,13 +1,14 @@
 """Steps of SFT and of GRPO with an adapter on a network of published size: speed and memory.
 
 The weights are random (:mod:`.language_sizes`), so nothing is learnt; a step costs what it costs
-with trained ones. Questions, prompts, rollouts, rewards and both trainers are those of the stages.
+with trained ones. Questions, prompts, rollouts and both trainers are those of the stages; rewards
+alternate between 1 and 0, since noise earns none and a step without any has no gradient.
 
 ::
 
     python -m edgetwin.distill.evaluate.lora_steps --size 0.6B --steps 2
 
-Not covered: several devices, vLLM, and what a group of rewards costs beyond format and accuracy.
+Not covered: several devices, vLLM, and what rewards and judges cost.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import TrainerCallback
+from transformers import PrinterCallback, TrainerCallback
 
 from ...reasoner.prompts import system
 from ..reasoner.records import Example
@@ -100,6 +101,7 @@ def measure(
     style: str = "short",
     device: str = "auto",
     seed: int = 0,
+    stages: Sequence[str] = ("sft", "grpo"),
 ) -> list[Steps]:
     """Take ``steps`` of SFT and of GRPO on the checkpoint in ``folder``.
 
@@ -113,6 +115,7 @@ def measure(
         style: of the prompt.
         device: ``auto``, ``cpu`` or ``cuda``; a GPU computes in bfloat16.
         seed: of the questions and the adapter.
+        stages: which of the two.
     """
     device = device_of(device)
     model = ModelChoice.model_validate(
@@ -125,9 +128,10 @@ def measure(
     )
     worlds: dict[str, Any] = {"count": steps * batch, "per_world": 1, "restricted": 0.0}
     found = []
-    for stage in (_sft, _grpo):
+    for stage in stages:
+        take = {"sft": _sft, "grpo": _grpo}[stage]
         policy = load_policy(model, work, device, seed)
-        found.append(stage(policy, model, worlds, work, steps, batch, max_tokens))
+        found.append(take(policy, model, worlds, work, steps, batch, max_tokens))
     return found
 
 
@@ -166,6 +170,7 @@ def _sft(
     examples = [_example(policy, task, number) for number, task in enumerate(tasks)]
     watch = _Stopwatch()
     trainer = trainer_of(recipe, policy, examples, work / "sft")
+    trainer.remove_callback(PrinterCallback)
     trainer.add_callback(watch)
     trainer.train()
     tokens = sum(len(row["input_ids"]) for row in rows_of(policy, examples)[0])
@@ -201,6 +206,8 @@ def _grpo(
     asker.watch = Watch(work / "grpo", "grpo")
     watch = _Stopwatch(lambda: asker.last)
     trainer = trainer_of(recipe, policy, asker, work / "grpo", work, policy.model.device.type)
+    trainer.reward_funcs = [lambda prompts, **_: [float(i % 2) for i in range(len(prompts))]]
+    trainer.remove_callback(PrinterCallback)
     trainer.add_callback(watch)
     trainer.train()
     return _steps("grpo", watch, watch.prompts + watch.completions, watch.completions)
@@ -239,6 +246,7 @@ def main() -> None:
     parser.add_argument("--max-tokens", type=int, default=32)
     parser.add_argument("--style", default="short", help="short or long prompt")
     parser.add_argument("--device", default="auto")
+    parser.add_argument("--stages", nargs="+", default=["sft", "grpo"], choices=["sft", "grpo"])
     parser.add_argument("--threads", type=int, default=1)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
@@ -251,6 +259,7 @@ def main() -> None:
         max_tokens=args.max_tokens,
         style=args.style,
         device=args.device,
+        stages=args.stages,
     )
     print(table(found))
     print(json.dumps([asdict(one) for one in found]))
