@@ -25,7 +25,7 @@ from ..reasoner.records import read
 from .pipeline import finished_of, stage_table
 from .recipe import STAGES, Recipe, Stage, load_recipe
 
-__all__ = ["Exported", "export_student", "merge"]
+__all__ = ["Exported", "export_student", "merge", "trained_for"]
 
 _WEIGHTS = "model.safetensors"
 
@@ -72,7 +72,7 @@ def merge(folder: Path, base: str | Path | None = None) -> Path:
 
     named = json.loads((adapter / "adapter_config.json").read_text(encoding="utf-8"))
     source = str(base or named.get("base_model_name_or_path") or "")
-    if not Path(source).is_dir():
+    if not source or not Path(source).is_dir():
         raise ModelError(
             f"expected the folder of the model that {adapter} was trained on, got {source!r}; "
             "name it"
@@ -128,19 +128,13 @@ def export_student(
         settle(folder)
     else:
         _store(model, folder)
-    start = _start_of(work, recipe)
-    learnt = _learnt(work, start)
     files = write_manifest(
         folder,
         name,
         style=recipe.model.style,
         layout=recipe.model.layout,
-        words=sorted(learnt.words) or None,
-        plan_words=sorted(learnt.plan_words),
-        tools=learnt.tools or None,
-        modes=_modes(work, start),
-        turns=max(start.turns if start else 0, int(_has_turns(work))),
         config={"precision": precision, "max_tokens": 2048},
+        **trained_for(work, recipe),
     )
     written = None
     if gguf is not None:
@@ -155,29 +149,27 @@ def export_student(
     return Exported(folder, stage, files, written)
 
 
-def _learnt(work: Path, start: ReasonerBundle | None) -> Learnt:
-    """Words and tools of the chains, besides what the first weights knew."""
+def trained_for(work: Path, recipe: Recipe) -> dict[str, Any]:
+    """What a student was trained for, as the manifest says it: words, tools, modes and earlier
+    questions of its chains, besides those of the bundle that its weights began with."""
     kept = work / "chains" / "kept.jsonl"
-    learnt = learnt_in(read(kept)) if kept.is_file() else Learnt(set(), set(), set())
-    if start is None:
-        return learnt
-    return learnt.joined(
-        Learnt(set(start.known_words or ()), set(start.plan_words), set(start.tools or ()))
-    )
-
-
-def _modes(work: Path, start: ReasonerBundle | None) -> tuple[Mode, ...]:
-    """The modes of the chains and those of the first weights; concise always."""
-    kept = work / "chains" / "kept.jsonl"
-    found = {"concise", *(start.modes if start else ())}
-    if kept.is_file():
-        found |= {item.mode for example in read(kept) for item in example.items}
-    return tuple(mode for mode in get_args(Mode) if mode in found)
-
-
-def _has_turns(work: Path) -> bool:
-    kept = work / "chains" / "kept.jsonl"
-    return kept.is_file() and any(item.turns for e in read(kept) for item in e.items)
+    examples = read(kept) if kept.is_file() else []
+    learnt = learnt_in(examples)
+    items = [item for example in examples for item in example.items]
+    modes: set[str] = {"concise", *(item.mode for item in items)}
+    turns = max((len(item.turns) for item in items), default=0)
+    start = _start_of(work, recipe)
+    if start is not None:
+        before = set(start.known_words or ()), set(start.plan_words), set(start.tools or ())
+        learnt, turns = learnt.joined(Learnt(*before)), max(turns, start.turns)
+        modes |= set(start.modes)
+    return {
+        "words": sorted(learnt.words) or None,
+        "plan_words": sorted(learnt.plan_words),
+        "tools": sorted(learnt.tools) or None,
+        "modes": [mode for mode in get_args(Mode) if mode in modes],
+        "turns": turns,
+    }
 
 
 def _start_of(work: Path, recipe: Recipe) -> ReasonerBundle | None:
@@ -223,7 +215,7 @@ def _write_card(
     table = stage_table(work, finished, scores)
     kept = work / "chains" / "kept.jsonl"
     data = hashlib.sha256(kept.read_bytes()).hexdigest() if kept.is_file() else "none"
-    made = "\n".join(_recipe_lines(work, (done.stage for done in finished)))
+    made = "\n".join(_recipe_lines(work, STAGES))
     text = f"""# Distilled reasoner
 
 A {config.get("model_type")} network of {config.get("num_hidden_layers")} layers,
