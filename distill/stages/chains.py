@@ -39,6 +39,8 @@ from ...reasoner.prompts import system
 from ...twin.errors import InputError
 from ..rollouts.record import Rollout
 from ..sim.questions.restricted import TRAINED
+from ..tasks.cached import read_tasks
+from ..tasks.leaks import leak_of
 from ..tasks.task import Task
 from ..tasks.worlds import tasks_of
 from .kept import keep
@@ -58,6 +60,8 @@ class Roller:
         self.recipe = recipe
         self.tasks = tasks_of(recipe.data, recipe.seed)
         self.plan = plan_of(recipe, len(self.tasks))
+        cached = (read_tasks(folder).about for folder in recipe.data.cached)
+        self._held = frozenset(name for about in cached for name in about.get("held", ()))
         place = device_of(device)
         self.policy = _teacher(recipe, work, place)
         self._engine = _engine(self.policy, recipe)
@@ -65,7 +69,7 @@ class Roller:
     def part(self, number: int) -> Part:
         """Roll out one part."""
         tasks = [self.tasks[i] for i in self.plan.indices(number)]
-        leaks = [_leak_of(task) for task in tasks]
+        leaks = [leak_of(task, self._held) for task in tasks]
         asked = [task for task, leak in zip(tasks, leaks, strict=True) if leak is None]
         group = self.plan.samples
         greedy = self.recipe.sampling.temperature == 0
@@ -263,11 +267,3 @@ def _line(
         "tokens": dict(rollout.tokens) if rollout else {},
         "message": rollout.message if rollout else leak,
     }
-
-
-def _leak_of(task: Task) -> str | None:
-    try:
-        from ..tasks.leaks import leak_of
-    except ImportError:
-        return None
-    return leak_of(task)

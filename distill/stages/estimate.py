@@ -57,7 +57,6 @@ _OVERHEAD = 1.2  # GiB: CUDA context, cuBLAS workspaces, what the allocator cann
 _CHARACTERS = 3.0  # per token of Qwen's tokenizer on our prompts; short of what BPE usually reaches
 _RESULTS = 64  # tokens that tools insert
 _CHAIN = 256  # tokens of a chain where no set says how long they may be
-_ROWS = 128  # completions that are rolled out at once (rollouts/engine.py)
 _ASSUMED = (
     f"assumed: AdamW; adapters in fp32; {_CHARACTERS:g} characters a token where the tokenizer is "
     f"not here; completions as long as they may be; {_OVERHEAD:g} GiB for CUDA and fragments"
@@ -160,7 +159,7 @@ def estimate(
 
 def rows_of(recipe: GrpoRecipe | ChainsRecipe) -> int:
     """Completions that the recipe rolls out at once."""
-    return int(getattr(recipe.sampling, "rows", _ROWS))
+    return recipe.sampling.rows
 
 
 def trained_bytes(shape: Shape, model: ModelChoice, gpus: int, launch: Launch) -> dict[str, float]:

@@ -46,7 +46,7 @@ def run_everywhere(
         from accelerate import PartialState
     except ImportError as error:
         raise MissingExtraError("accelerate", "train") from error
-    state = PartialState(cpu=device == "cpu" or None)
+    state = PartialState(cpu=device == "cpu")
     if not state.is_main_process:
         return _function(recipe)(recipe, work, device=device, resume=True) if _told() else {}
     ran = False
