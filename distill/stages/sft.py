@@ -13,8 +13,11 @@ Options of ``packed`` (``options`` in the recipe): ``muon_lr``, ``adam_lr``, ``m
 ``weight_decay``, ``warm_steps``, ``flat``, ``dropout_merges``, ``bfloat16``, ``compile``. Its step
 is one twin with its questions; ``batch``, ``micro_batch`` and ``optimiser`` are those of ``trl``.
 
-Not covered: packing for pretrained sizes; chains that answer with a number or a time; sharded
-weights of FSDP and DeepSpeed are gathered by the trainer, which needs their full state settings.
+Under FSDP and ZeRO-3, which divide the weights, there are no scores on the way; the weights are
+gathered at the end.
+
+Not covered: packing for pretrained sizes; chains that answer with a number or a time. Gathering
+divided weights was not run on several GPUs.
 """
 
 from __future__ import annotations
@@ -73,7 +76,7 @@ def run_sft(
         MissingExtraError: without TRL, datasets or a tracker that the recipe asks for.
     """
     folder = work / "sft"
-    if not resume and folder.exists():
+    if not resume and folder.exists() and _is_main():
         shutil.rmtree(folder)
     path = chains_of(recipe, work)
     digest = sha256_of(path)
@@ -86,7 +89,7 @@ def run_sft(
         raise InputError(f"expected chains in {path}, got none; see report.json beside it")
     policy = load_policy(recipe.model, work, device_of(device), recipe.seed)
     train = _packed if recipe.method == "packed" else _trl
-    scores = train(recipe, policy, examples, folder)
+    scores, policy = train(recipe, policy, examples, folder)
     questions = sum(len(example.items) for example in examples)
     result = {**scores, "questions": float(questions)}
     if _is_main():
@@ -134,7 +137,7 @@ def shuffled(examples: Sequence[Example], seed: int) -> Callable[[Cursor], Itera
 
 def _packed(
     recipe: SftRecipe, policy: Policy, examples: Sequence[Example], folder: Path
-) -> dict[str, float]:
+) -> tuple[dict[str, float], Policy]:
     """The loop of the embedded model, on these examples."""
     from ..reasoner.sft_train import Settings, Trainer, fit
 
@@ -191,23 +194,24 @@ def _packed(
         )
     finally:
         log.close()
-    return {**scores, "steps": float(trainer.steps)}
+    return {**scores, "steps": float(trainer.steps)}, policy
 
 
 def _trl(
     recipe: SftRecipe, policy: Policy, examples: Sequence[Example], folder: Path
-) -> dict[str, float]:
+) -> tuple[dict[str, float], Policy]:
     """TRL's trainer on ready tokens."""
     from . import tracking
-    from .sft_trl import trainer_of
+    from .sft_trl import gathered, is_divided, trainer_of
 
     trainer = trainer_of(recipe, policy, examples, folder)
+    divided = is_divided(trainer)
     watch = Watch(
         folder,
         "sft",
         minutes=recipe.minutes,
         score_every=recipe.score_every,
-        scorer=lambda: _scores(policy, recipe, watch.log),
+        scorer=None if divided else lambda: _scores(policy, recipe, watch.log),
         publish=tracking.publisher(trainer, recipe.track),
     ).attach(trainer)
     found = last_checkpoint(folder / "last")
@@ -215,8 +219,10 @@ def _trl(
         trainer.train(resume_from_checkpoint=None if found is None else str(found))
     finally:
         watch.close()
-    scores = watch.scores or _scores(policy, recipe, watch.log)
-    return {**scores, "steps": float(trainer.state.global_step)}
+    if divided:
+        policy = gathered(trainer, policy, recipe.model, folder.parent)
+    scores = watch.scores or ({} if divided else _scores(policy, recipe, watch.log))
+    return {**scores, "steps": float(trainer.state.global_step)}, policy
 
 
 def _scores(policy: Policy, recipe: SftRecipe, log: Log) -> dict[str, float]:

@@ -13,17 +13,17 @@ from pathlib import Path
 from typing import Any
 
 from ...reasoner.prompts import system
-from ...twin.errors import InputError, MissingExtraError
+from ...twin.errors import InputError, MissingExtraError, ModelError
 from ..reasoner.encoding import tokens_of
 from ..reasoner.records import Example
 from ..sim.questions.restricted import TRAINED
 from . import tracking
 from .guards import Guarded, Suspect
-from .policy import Policy
-from .recipe import SftRecipe
+from .policy import Policy, load_policy
+from .recipe import ModelChoice, SftRecipe
 from .watch import plain_arguments
 
-__all__ = ["arguments", "rows_of", "trainer_of"]
+__all__ = ["arguments", "gathered", "is_divided", "rows_of", "trainer_of"]
 
 _IGNORED = -100  # a label without loss, in transformers
 
@@ -158,3 +158,29 @@ def trainer_of(recipe: SftRecipe, policy: Policy, examples: Sequence[Example], f
         train_dataset=Dataset.from_list(rows),
         processing_class=policy.tokenizer,
     )
+
+
+def is_divided(trainer: Any) -> bool:
+    """Whether each process holds only a part of the weights (FSDP, ZeRO-3)."""
+    plugin = getattr(trainer.accelerator.state, "deepspeed_plugin", None)
+    return bool(trainer.is_fsdp_enabled or (plugin is not None and plugin.zero_stage == 3))
+
+
+def gathered(trainer: Any, policy: Policy, choice: ModelChoice, work: Path) -> Policy:
+    """The trained policy with whole weights on the CPU; every process takes part.
+
+    Raises:
+        ModelError: if what was gathered is not the policy's.
+    """
+    wrapped = trainer.deepspeed if trainer.is_deepspeed_enabled else trainer.model
+    state = trainer.accelerator.get_state_dict(wrapped)
+    whole = load_policy(choice, work, "cpu", trainer.args.seed)
+    if trainer.accelerator.is_main_process:
+        found = whole.model.load_state_dict(state, strict=False)
+        wrong = [k for k in found.missing_keys if "lm_head" not in k] + found.unexpected_keys
+        if wrong:
+            raise ModelError(
+                f"expected the trained weights of {policy.source}, got other names, first "
+                f"{wrong[0]}; the checkpoint in {trainer.args.output_dir} holds them"
+            )
+    return whole

@@ -31,11 +31,11 @@ from edgetwin.distill.stages import sft
 from edgetwin.distill.stages.policy import Policy, load_policy, prompt_ids, prompt_texts
 from edgetwin.distill.stages.recipe import ModelChoice, Sampling, SftRecipe, WorldsChoice
 from edgetwin.distill.stages.sft import chains_of, run_sft, shuffled
-from edgetwin.distill.stages.sft_trl import arguments, rows_of, trainer_of
+from edgetwin.distill.stages.sft_trl import arguments, gathered, is_divided, rows_of, trainer_of
 from edgetwin.distill.tasks.task import Task
 from edgetwin.distill.tasks.worlds import Worlds
 from edgetwin.reasoner.prompts import system
-from edgetwin.twin.errors import InputError, TrainingError
+from edgetwin.twin.errors import InputError, ModelError, TrainingError
 
 # PEFT asks transformers for a name that it has replaced.
 pytestmark = pytest.mark.filterwarnings(
@@ -375,3 +375,18 @@ def test_each_round_has_another_order_and_the_cursor_keeps_the_place() -> None:
 
 def test_chains_are_read_back(work: Path) -> None:
     assert len(read(work / "chains" / "kept.jsonl")) == 3
+
+
+def test_whole_weights_are_put_back_into_a_policy(work: Path, tasks: Any) -> None:
+    """One process: what is gathered is what was trained."""
+    recipe = recipe_of(epochs=1.0)
+    policy = load_policy(recipe.model, work)
+    trainer = trainer_of(recipe, policy, examples_of(policy, tasks), work / "sft")
+    assert not is_divided(trainer)
+    trainer.train()
+    whole = gathered(trainer, policy, recipe.model, work)
+    assert whole.model is not policy.model
+    assert same(whole.model.state_dict(), policy.model.state_dict())
+    trainer.accelerator.get_state_dict = lambda model: {"other": torch.zeros(1)}
+    with pytest.raises(ModelError, match="got other names"):
+        gathered(trainer, policy, recipe.model, work)
