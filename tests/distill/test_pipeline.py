@@ -24,12 +24,8 @@ from edgetwin.distill.stages.pipeline import (
 from edgetwin.distill.stages.recipe import STAGES, Stage, load_recipe
 from edgetwin.twin.errors import InputError
 
-pytestmark = [
-    # transformers 5.23 warns of its own deprecated names when it builds its arguments
-    pytest.mark.filterwarnings("ignore::FutureWarning:transformers"),
-    # torch.jit is used inside of torch's own Muon and datasets' multiprocess pool
-    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
-]
+# transformers 5.23 warns of its own deprecated names when a trainer sets them
+pytestmark = pytest.mark.filterwarnings("ignore:.*gradient_checkpointing.*:FutureWarning")
 
 TINY = {
     "teacher": """
@@ -246,5 +242,7 @@ def test_the_whole_recipe_with_the_real_stages(tiny: Path, tmp_path: Path) -> No
     assert report["kept"] > 18  # the shipped reasoner answers most of 36
     assert [row[0] for row in table.rows] == list(STAGES)
     assert table.rows[1][4] == report["kept"]
-    assert table.rows[0][5] >= 0.5  # the teacher, a step away from the shipped reasoner
+    exact = table.rows[0][5]
+    assert isinstance(exact, float)
+    assert exact >= 0.5  # the teacher, a step away from the shipped reasoner
     assert cached == scores
