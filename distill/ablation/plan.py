@@ -9,6 +9,7 @@ Not covered: steps on other machines.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 from collections.abc import Mapping
@@ -19,7 +20,7 @@ from typing import Any
 
 from ...twin.errors import InputError
 from ..stages.pipeline import FinishedStage, Runner, digest_of, recipes_of, run_stage
-from ..stages.recipe import STAGES, ChainsRecipe, Recipe, Stage, load_recipe
+from ..stages.recipe import STAGES, ChainsRecipe, GrpoRecipe, Recipe, Stage, load_recipe
 from .convert import convert
 from .table import BASE, Conversion, Row, rows_of
 
@@ -120,10 +121,23 @@ def _run_one(
     for stage, other in step.inputs.items():
         if stage != step.stage:  # a conversion reads the chains that it replaces elsewhere
             _link(folder / stage, folder_of(work, other) / other.stage)
+    _share_calibration(step, work, folder)
     runner = None if runners is None else runners.get(step.stage)
     if step.convert != "none":
         runner = _converting(step, work)
     return run_stage(step.recipe, folder, device=device, digest=step.digest, runner=runner)
+
+
+def _share_calibration(step: Step, work: Path, folder: Path) -> None:
+    """A local judge is calibrated once per teacher: its folder is a link as well."""
+    judge = step.recipe.judge if isinstance(step.recipe, GrpoRecipe) else None
+    if judge is None or judge.kind != "local" or (folder / "judge").is_dir():
+        return
+    teacher = step.inputs.get("teacher")
+    told = f"{teacher.digest if teacher else ''} {judge.model_dump_json()}"
+    shared = work / "judges" / hashlib.sha256(told.encode()).hexdigest()[:16]
+    shared.mkdir(parents=True, exist_ok=True)
+    _link(folder / "judge", shared)
 
 
 def _recipes(row: Row, base: str | Path, changes: Mapping[str, Any] | None) -> dict[Stage, Recipe]:

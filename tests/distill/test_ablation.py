@@ -228,6 +228,12 @@ def test_wise_students_learn_explained_chains(tmp_path: Path) -> None:
     linked = folder_of(tmp_path, step) / "sft"
     assert linked.is_symlink()
     assert not Path(linked.readlink()).is_absolute()
+    full, bare = student_of(row("full"), 0), student_of(row("no_format"), 1)
+    for step in (full, bare):
+        run_step(step, tmp_path, runners=Fake().runners)
+    judges = [(folder_of(tmp_path, step) / "judge").resolve() for step in (full, bare)]
+    assert judges[0] == judges[1]  # one teacher, one calibration
+    assert not (folder_of(tmp_path, student_of(row("wise"), 0)) / "judge").exists()
 
 
 def test_no_run_is_begun_that_would_end_too_late(tmp_path: Path) -> None:
