@@ -32,6 +32,7 @@ from ..stages.recipe import RewardChoice
 from . import dr2seg, fastreasonseg, length, rise, visionreasoner, wise
 from . import guards as guarding
 from .base import Reward, groups
+from .counterfactual import counterfactual
 from .embedders import Embedder, embedder_of
 from .similarities import Similarity, similarity_of
 
@@ -77,6 +78,7 @@ _PLAIN: dict[str, Callable[..., Reward]] = {
     "l1_exact": length.l1_exact,
     "l1_max": length.l1_max,
     "guards": guarding.guards,
+    "counterfactual": counterfactual,
 }
 _ROLES: dict[str, Role] = {"gated_length": "factor", "guards": "gate"}
 REWARDS: tuple[str, ...] = tuple(sorted((*_PLAIN, "judged", "self_distillation", "semantic")))
