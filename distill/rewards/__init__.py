@@ -21,6 +21,7 @@ A recipe lists them under ``rewards:``, each with a weight and options::
 | non_repeat | [no sentence of the rationale comes twice] | VisionReasoner | nothing |
 | l1_exact | [IoU > 0.5] − alpha · abs(target − n), at least −1 | L1 (Aggarwal and Welleck 2025) | a truth; in place of accuracy |
 | l1_max | [IoU > 0.5] · clip(alpha · (target − n) + delta, 0, 1) | L1 (Aggarwal and Welleck 2025) | a truth; in place of accuracy |
+| counterfactual | [IoU > 0.5] · share of changed scenes on which the plan gives what the reference's gives | ours, see :mod:`.counterfactual` | simulated questions |
 | guards | −1 where a guard fires, and nothing positive beside it | ours, see :mod:`.guards` | nothing |
 
 How they become one number, and what None means, stands in :mod:`.choose`; its ``COMBINATIONS``
