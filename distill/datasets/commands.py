@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -15,6 +15,7 @@ from ...deploy.console import (
     progress,
     told_when_interrupted,
 )
+from ...twin.errors import InputError
 
 __all__ = ["register"]
 
@@ -49,6 +50,10 @@ def _twins(
         int | None, typer.Option(min=1, help="Only the first pictures or videos.")
     ] = None,
     device: DeviceOption = "auto",
+    engine: Annotated[
+        Literal["local", "ray"], typer.Option(help="This process, or workers of Ray.")
+    ] = "local",
+    workers: Annotated[int, typer.Option(min=1, help="Of Ray.")] = 2,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:
     """Build the twins of a data set once, for training: perception over its pictures.
@@ -60,21 +65,24 @@ def _twins(
     from ...deploy.track import parse_words
     from .twins import build_twins
 
+    options: dict[str, Any] = {
+        "words": None if words is None else parse_words(words),
+        "keep_uncovered": keep_uncovered,
+        "fps": fps,
+        "every": every,
+        "max_frames": max_frames,
+        "device": device,
+    }
+    if engine == "ray":
+        from ..stages.twins_ray import build_twins_with_ray
+
+        if limit is not None:
+            raise InputError("expected no --limit with --engine ray, got one; leave it out")
+        print_json(build_twins_with_ray(name, root, split, out, models, workers=workers, **options))
+        return
     with progress() as show_progress, told_when_interrupted():
         report = build_twins(
-            name,
-            root,
-            split,
-            out,
-            models,
-            words=None if words is None else parse_words(words),
-            keep_uncovered=keep_uncovered,
-            fps=fps,
-            every=every,
-            max_frames=max_frames,
-            device=device,
-            limit=limit,
-            progress=show_progress,
+            name, root, split, out, models, limit=limit, progress=show_progress, **options
         )
     if as_json:
         print_json(asdict(report))
