@@ -236,6 +236,21 @@ def test_wise_students_learn_explained_chains(tmp_path: Path) -> None:
     assert not (folder_of(tmp_path, student_of(row("wise"), 0)) / "judge").exists()
 
 
+def test_a_row_that_cannot_be_run_does_not_end_the_others(tmp_path: Path) -> None:
+    fake, told = Fake(), list[str]()
+
+    def barren(recipe: Any, work: Path, **_: Any) -> dict[str, float]:
+        raise InputError("expected chains, got none")
+
+    settings: dict[str, Any] = {"limit": 1, "render": False, "seeds": 1, "measure": fake.measure}
+    runners = {**fake.runners, "grpo": barren}
+    measured = run_ablation(
+        tmp_path, rows=["full", "sft_only"], runners=runners, report=told.append, **settings
+    )
+    assert [one.row.name for one in measured] == ["sft_only"]
+    assert "  failed: expected chains, got none" in told
+
+
 def test_no_run_is_begun_that_would_end_too_late(tmp_path: Path) -> None:
     fake = Fake(seconds=60)
     told: list[str] = []
