@@ -14,7 +14,7 @@ group, and where the whole group has none it is left out, for the sum as for the
 for nor against the rollout. Adding 0, as a sum over what is there would, punishes it for the
 judge's failure.
 
-:data:`COMBINATIONS` are the papers' sums, each with the guards.
+:data:`COMBINATIONS` are the papers' sums and ours, each with the guards.
 
 Not covered: weights that change while training.
 """
@@ -103,6 +103,7 @@ COMBINATIONS: dict[str, tuple[RewardChoice, ...]] = {
     ),
     "rise": (*_choices(format=1, semantic=1), _BLIND),
     "visionreasoner": (*_choices(format=1, non_repeat=1, matched_accuracy=1), _GUARDS),
+    "counterfactual": (*_choices(format=1, accuracy=0.5, counterfactual=1), _GUARDS),
     "l1_exact": (*_choices(format=1, l1_exact=1), _GUARDS),
     "l1_max": (*_choices(format=1, l1_max=1), _GUARDS),
 }
