@@ -77,6 +77,8 @@ def run_grpo(
     eye.attach(trainer)
     write_recipe(recipe, folder / "recipe.yaml")
     found = watch.last_checkpoint(folder / "last") if resume else None
+    if found is None and os.environ.get("RANK", "0") == "0":
+        eye.log.fresh(score_policy(policy, recipe.score_worlds))
     try:
         trainer.train(resume_from_checkpoint=None if found is None else str(found))
     finally:

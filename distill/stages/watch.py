@@ -82,6 +82,12 @@ class Log:
         self._bar.start()
         self._since = self.clock()
 
+    def fresh(self, values: Mapping[str, float]) -> None:
+        """Begin the curve anew, with what was there before the first step."""
+        (self.folder / "curve.jsonl").unlink(missing_ok=True)
+        (self.folder / "samples.jsonl").unlink(missing_ok=True)
+        self.line(0, values)
+
     def tick(self, completed: float | None = None) -> float:
         """Count the time since the last tick; returns the seconds of training so far."""
         now = self.clock()

@@ -126,9 +126,10 @@ def test_a_run_writes_its_model_its_curve_and_what_it_did(tmp_path: Path) -> Non
     scores = run_grpo(recipe(beta=0.02), tmp_path, device="cpu")
     folder = tmp_path / "grpo"
     rows = [json.loads(line) for line in (folder / "curve.jsonl").read_text().splitlines()]
-    assert [row["step"] for row in rows] == [1, 2]
+    assert [row["step"] for row in rows] == [0, 1, 2]
+    assert "val/exact" in rows[0]
     for name in ("reward", "rewards/format", "rewards/accuracy", "kl", "tokens/rationale", "loss"):
-        assert name in rows[0], name
+        assert name in rows[1], name
     assert rows[-1]["val/exact"] == pytest.approx(scores["val/exact"], abs=1e-5)
     again = load_policy(ModelChoice(source="stage:grpo"), tmp_path)
     assert score_policy(again, 1) == scores
