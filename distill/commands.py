@@ -88,6 +88,9 @@ def eval_twinbench(
     split: Annotated[Literal["val", "test"], typer.Option(help="Which frozen split.")] = "val",
     tier: TierOption = "cell",
     models: ModelsOption = "embedded",
+    language: Annotated[
+        str | None, typer.Option(help="Another language model: a bundle, file, checkpoint or URL.")
+    ] = None,
     setting: Annotated[
         list[str] | None,
         typer.Option(
@@ -121,7 +124,13 @@ def eval_twinbench(
         if every:
             chosen["settings"] = SETTINGS
         found = evaluate_twinbench(
-            split, tier, models=models, limit=limit, memory_worlds=memory_worlds, **chosen
+            split,
+            tier,
+            models=models,
+            language=language,
+            limit=limit,
+            memory_worlds=memory_worlds,
+            **chosen,
         )
     context: dict[str, Any] = {
         "models": models,

@@ -75,6 +75,7 @@ def evaluate_twinbench(
     tier: Tier = "cell",
     *,
     models: str = "embedded",
+    language: str | None = None,
     settings: Sequence[str] = DEFAULT_SETTINGS,
     limit: int | None = None,
     memory_worlds: int = 20,
@@ -82,6 +83,7 @@ def evaluate_twinbench(
 ) -> Evaluation:
     """Measure a model set on a frozen split of TwinBench.
 
+    ``language`` is a language model in place of the set's own, as ``open_model`` takes it;
     ``limit`` keeps the first worlds only, ``memory_worlds`` the first of those for memory, which
     takes some four seconds a world; rendered worlds are kept under ``cache``.
 
@@ -94,7 +96,7 @@ def evaluate_twinbench(
             f"expected settings out of {SETTINGS} and positive numbers of worlds, "
             f"got {sorted(unknown) or list(settings)}, {limit} and {memory_worlds}"
         )
-    run = _Run(split, tier, models, limit, memory_worlds, cache)
+    run = _Run(split, tier, models, limit, memory_worlds, cache, language)
     steps = {
         "perception": run.perception,
         "memory": run.memory,
@@ -124,6 +126,7 @@ class _Run:
         limit: int | None,
         memory_worlds: int,
         cache: Path,
+        language: str | None = None,
     ) -> None:
         self.asked = [
             (seed, [item.question for item in items])
@@ -131,7 +134,7 @@ class _Run:
         ][:limit]
         self.tier, self.cache, self.memory_worlds = tier, cache, memory_worlds
         self.name = f"TwinBench {split}, {tier} tier"
-        self.models = models
+        self.models, self.language = models, language
         self.where = f"{self.name}, {len(self.asked)} worlds, {models} set"
         self.bundle = load_bundle(models, threads=1)
         self.found = Evaluation(weights=bundle_identities(self.bundle))
@@ -215,7 +218,7 @@ class _Run:
 
     def _reasoner(self) -> Responder:
         if self._responder is None:
-            ready = load_models(self.models)
+            ready = load_models(self.models, language=self.language)
             self._responder = ready.reasoner
             self.found.weights["reasoner"] = ready.identities["reasoner"]
         return self._responder
