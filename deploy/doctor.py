@@ -35,7 +35,12 @@ EXTRAS: dict[str, dict[str, str]] = {
         "onnx": "onnx",
         "onnxscript": "onnxscript",
         "pyyaml": "yaml",
+        "datasets": "datasets",
+        "tensorboard": "tensorboard",
     },
+    "ray": {"ray": "ray"},
+    "track": {"trackio": "trackio", "wandb": "wandb"},
+    "vllm": {"vllm": "vllm"},
     "export": {
         "torch": "torch",
         "transformers": "transformers",

@@ -1,8 +1,7 @@
 """Right for the right reason: the same plan on copies of the scene in which things changed places.
 
-A scene has four to seven objects, so a plan that is wrong is right by luck in a quarter of the
-cases, and a policy that is paid for answers learns to skip steps. ``counterfactual`` runs the
-plan on copies of the twin whose labels and attributes went to other objects, and compares with
+A scene has four to seven objects, so a plan that is wrong is at times right by luck, and a policy
+that is paid for answers learns to skip steps. ``counterfactual`` runs the plan on copies of the twin whose labels and attributes went to other objects, and compares with
 what the reference's plan gives there; the reward is the share of copies that agree, 0 without a
 right answer on the true twin.
 

@@ -19,9 +19,10 @@ from edgetwin.distill.reasoner.probes import (
     drawn,
     probe_table,
 )
-from edgetwin.distill.reasoner.score import HeldOut, _tools
+from edgetwin.distill.reasoner.score import tools_for_part
 from edgetwin.distill.sim.catalogue import CELL
 from edgetwin.distill.sim.questions.chains import plan_json
+from edgetwin.distill.sim.questions.restricted import TRAINED
 from edgetwin.distill.sim.truth import true_window
 from edgetwin.distill.sim.worlds import World
 from edgetwin.reasoner.answer import Answer
@@ -94,12 +95,11 @@ def test_find_knows_the_shown_part_only_and_detect_adds_to_it(made: list[Probe])
     whole, shown = probe.part.whole, probe.part.shown
     hidden = next(i for i in whole.ids() if i not in shown.ids())
     word = whole.latest(hidden).semantic_label
-    one = HeldOut(shown, "?", (), 1, "detect", whole=whole)
     find, detect = ([{"tool": t, "words": [word]}] for t in ("find", "detect"))
-    assert _tools(one).run_plan(find, whole)[0].value == []
-    results = _tools(one).run_plan([*detect, *find], whole)
+    assert tools_for_part(shown).run_plan(find, whole)[0].value == []
+    results = tools_for_part(shown).run_plan([*detect, *find], whole)
     assert results[0].value == results[1].value != []
-    assert _tools(HeldOut(shown, "?", (), 1, "seen")).run_plan(find, shown)[0].value == []
+    assert TRAINED.run_plan(find, shown)[0].value == []
 
 
 def test_the_table() -> None:
