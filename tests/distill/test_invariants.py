@@ -165,7 +165,7 @@ def test_killed_and_resumed_equals_uninterrupted(tmp_path: Path) -> None:
         for work in (whole, broken)
     )
     assert one == two
-    assert any(row["grad_norm"] > 0 for row in one)
+    assert any(row.get("grad_norm", 0) > 0 for row in one)
     a, b = weights(whole), weights(broken)
     assert a.keys() == b.keys()
     assert all(torch.equal(a[name], b[name]) for name in a)
