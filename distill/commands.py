@@ -214,6 +214,21 @@ def eval_precision(
     _give(found.tables, context, out, as_json)
 
 
+@eval_app.command("rewards")
+def eval_rewards(
+    guarded: Annotated[
+        bool, typer.Option(help="Without the guards, what were tricks worth?")
+    ] = True,
+    as_json: JsonOption = False,
+) -> None:
+    """Print what each combination of rewards pays for tricks: empty chains, naming all, ..."""
+    with needs_extra("train"):
+        from .rewards.adversaries import adversarial_table
+
+        table = adversarial_table(guarded=guarded)
+    _give([table], {"guarded": guarded}, None, as_json)
+
+
 @eval_app.command("soak")
 def eval_soak(
     frames: Annotated[int, typer.Option(min=20, help="How many.")] = 20_000,

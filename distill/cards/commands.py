@@ -1,4 +1,4 @@
-"""The commands ``edgetwin distill sheet``, ``statistics`` and ``cards``: parse, call, print."""
+"""The commands ``edgetwin distill sheet``, ``statistics``, ``cards`` and ``curves``."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ def register(app: typer.Typer) -> None:
     app.command("sheet")(_sheet)
     app.command("statistics")(_statistics)
     app.command("cards")(_cards)
+    app.command("curves")(_curves)
 
 
 def _sheet(
@@ -129,3 +130,27 @@ def _cards(
                 redraw=redraw,
             )
         )
+
+
+def _curves(
+    runs: Annotated[
+        list[str],
+        typer.Argument(help="[NAME=]FOLDER of a run of GRPO; one NAME again is another seed."),
+    ],
+    out: Annotated[Path, typer.Option("-o", "--out", help="PNG to write.")] = Path(
+        "out/curves.png"
+    ),
+    smooth: Annotated[int, typer.Option(min=1, help="Steps of the running mean.")] = 9,
+) -> None:
+    """Draw how GRPO learns: reward, validation and tokens over steps, seeds as a band."""
+    named: dict[str, list[Path]] = {}
+    for item in runs:
+        name, sign, folder = item.rpartition("=")
+        named.setdefault(name if sign else Path(folder).name, []).append(Path(folder))
+    with needs_extra("viz"):
+        from .canvas import save
+        from .learning import draw_learning, read_runs
+
+        made = draw_learning({n: read_runs(folders) for n, folders in named.items()}, smooth)
+        save(made, out)
+    print(out)

@@ -41,7 +41,16 @@ from .choose import dataset_of, read_dataset
 from .matching import best_ids
 from .sample import Sample
 
-__all__ = ["COVERED", "Eyes", "SetEyes", "TwinsReport", "build_twins"]
+__all__ = [
+    "COVERED",
+    "BuildOptions",
+    "Builder",
+    "Eyes",
+    "SetEyes",
+    "TwinsReport",
+    "build_twins",
+    "group_of",
+]
 
 COVERED = 0.5
 """IoU from which ids of a twin stand for a truth."""
@@ -146,7 +155,9 @@ class TwinsReport:
 
 
 @dataclass(frozen=True, slots=True)
-class _Options:
+class BuildOptions:
+    """What decides which twins and tasks are made; see :func:`build_twins`."""
+
     keep_uncovered: bool
     fps: float
     every: int
@@ -215,11 +226,11 @@ def build_twins(
     samples = read_dataset(name, root, split)
     training = split not in dataset_of(name).held_out
     held = held_pictures(name, root) if training else frozenset()
-    builder = _Builder(
-        Path(out), eyes, _Options(keep_uncovered, fps, every, max_frames), held, training
+    builder = Builder(
+        Path(out), eyes, BuildOptions(keep_uncovered, fps, every, max_frames), held, training
     )
     files = []
-    for number, (_, group) in enumerate(itertools.groupby(samples, key=_group_of)):
+    for number, (_, group) in enumerate(itertools.groupby(samples, key=group_of)):
         if limit is not None and number >= limit:
             break
         files.append(builder.build(list(group)))
@@ -235,11 +246,11 @@ def build_twins(
     return builder.report_of(files, about)
 
 
-class _Builder:
+class Builder:
     """Builds what is not there yet, group by group."""
 
     def __init__(
-        self, out: Path, eyes: Eyes, options: _Options, held: frozenset[str], training: bool
+        self, out: Path, eyes: Eyes, options: BuildOptions, held: frozenset[str], training: bool
     ) -> None:
         self.out, self.eyes, self.options = out, eyes, options
         self.held, self.training = held, training
@@ -371,7 +382,7 @@ def _tasks(
         )
 
 
-def _group_of(sample: Sample) -> tuple[str, Path]:
+def group_of(sample: Sample) -> tuple[str, Path]:
     """Samples that share a twin."""
     return sample.group, sample.pictures[0]
 

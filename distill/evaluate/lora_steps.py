@@ -129,9 +129,9 @@ def measure(
     worlds: dict[str, Any] = {"count": steps * batch, "per_world": 1, "restricted": 0.0}
     found = []
     for stage in stages:
-        take = {"sft": _sft, "grpo": _grpo}[stage]
         policy = load_policy(model, work, device, seed)
-        found.append(take(policy, model, worlds, work, steps, batch, max_tokens))
+        size = (policy, model, worlds, work, steps, batch)
+        found.append(_sft(*size) if stage == "sft" else _grpo(*size, max_tokens))
     return found
 
 
@@ -158,7 +158,6 @@ def _sft(
     work: Path,
     steps: int,
     batch: int,
-    max_tokens: int,
 ) -> Steps:
     from ..stages.recipe import WorldsChoice
     from ..stages.sft_trl import rows_of, trainer_of

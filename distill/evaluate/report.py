@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -18,6 +19,7 @@ __all__ = ["Table", "document", "replace_section", "show", "write_json"]
 Cell = str | int | float | None
 
 _WIDEST = 11  # columns that a terminal has room for
+_PIPED = 160  # characters a line in a file or a pipe, which have no width of their own
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,10 @@ class Table:
 
 def show(tables: Sequence[Table], console: Console | None = None) -> None:
     """Print tables to the terminal, those too wide for it by their titles only."""
-    console = console or Console()
+    if console is None:
+        console = Console()
+        if not console.is_terminal and "COLUMNS" not in os.environ:
+            console = Console(width=_PIPED)
     for table in tables:
         if len(table.columns) > _WIDEST:
             console.print(f"{table.title}: {len(table.columns)} columns, in the JSON (-o, --json)")

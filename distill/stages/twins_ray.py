@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from ..datasets.choose import dataset_of, read_dataset
-from ..datasets.twins import SetEyes, _Builder, _group_of, _Options, build_twins
+from ..datasets.twins import Builder, BuildOptions, SetEyes, build_twins, group_of
 from ..tasks.leaks import held_pictures
 from .spread import spread
 
@@ -33,7 +33,7 @@ class TwinsWorker:
         self, name: str, root: str, split: str, out: str, models: str, options: dict[str, Any]
     ) -> None:
         samples = read_dataset(name, root, split)
-        self._groups = [list(group) for _, group in itertools.groupby(samples, key=_group_of)]
+        self._groups = [list(group) for _, group in itertools.groupby(samples, key=group_of)]
         self._builder = _builder(name, root, split, out, models, **options)
 
     def piece(self, number: int) -> dict[str, Any]:
@@ -81,7 +81,7 @@ def build_twins_with_ray(
         "models": str(models),
         "options": options,
     }
-    groups = sum(1 for _ in itertools.groupby(read_dataset(name, root, split), key=_group_of))
+    groups = sum(1 for _ in itertools.groupby(read_dataset(name, root, split), key=group_of))
     came: dict[int, int] = {}
     processes = set()
     for piece in spread(TwinsWorker, arguments, range(groups), workers):
@@ -112,9 +112,9 @@ def _builder(
     every: int = 1,
     max_frames: int = 600,
     device: str = "auto",
-) -> _Builder:
+) -> Builder:
     """What :func:`..datasets.twins.build_twins` builds groups with, by the same options."""
     training = split not in dataset_of(name).held_out
     held = held_pictures(name, root) if training else frozenset()
-    options = _Options(keep_uncovered, fps, every, max_frames)
-    return _Builder(Path(out), SetEyes(models, words, device), options, held, training)
+    options = BuildOptions(keep_uncovered, fps, every, max_frames)
+    return Builder(Path(out), SetEyes(models, words, device), options, held, training)

@@ -29,9 +29,12 @@ import torch
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from transformers import TrainerCallback
 
+from .memory import trim
+
 __all__ = ["Log", "Watch", "last_checkpoint", "plain_arguments", "same_randomness"]
 
 _SAMPLES = 8  # chains kept per logged step: enough to read, few enough for thousands of steps
+_TRIM_EVERY = 5  # steps
 _SHOWN = ("loss", "reward", "val/exact")
 Scorer = Callable[[], Mapping[str, float]]
 
@@ -198,6 +201,8 @@ class Watch(TrainerCallback):
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Count, score, and stop when the time is over."""
+        if state.global_step % _TRIM_EVERY == 0:
+            trim()
         seconds = _first_process(self.log.tick(state.global_step))
         over = self.minutes is not None and seconds >= 60 * self.minutes
         last = over or state.global_step >= state.max_steps

@@ -19,10 +19,10 @@ import hashlib
 import json
 from array import array
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, overload
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -32,7 +32,7 @@ from ...twin.jsonl import frame_from_json
 from ...twin.schema import Rle
 from ...twin.window import DEFAULT_MAX_FRAMES, TwinWindow
 from ..reasoner.records import Question
-from .task import Task
+from .task import Task, Tasks
 
 __all__ = [
     "CachedTasks",
@@ -196,7 +196,7 @@ def read_tasks(folder: str | Path) -> CachedTasks:
     return CachedTasks(Path(folder))
 
 
-class CachedTasks(Sequence[Task]):
+class CachedTasks(Tasks):
     """Tasks on disk as a sequence; at most 64 twins are held in memory.
 
     Attributes:
@@ -232,24 +232,20 @@ class CachedTasks(Sequence[Task]):
     def __len__(self) -> int:
         return len(self._starts) - 1
 
-    @overload
-    def __getitem__(self, place: int) -> Task: ...
-    @overload
-    def __getitem__(self, place: slice) -> Sequence[Task]: ...
-    def __getitem__(self, place: int | slice) -> Task | Sequence[Task]:
-        if isinstance(place, slice):
-            return [self[i] for i in range(*place.indices(len(self)))]
-        at = place + len(self) if place < 0 else place
-        if not 0 <= at < len(self):
-            raise IndexError(f"expected a task below {len(self)}, got {place}")
-        record = self._record(at)
+    def at(self, place: int) -> Task:
+        """See :class:`~.task.Tasks`.
+
+        Raises:
+            InputError: if the task or its twin is damaged.
+        """
+        record = self._record(place)
         try:
             window = self._window(TwinRef(**record.pop("twin")))
             whole = record.pop("whole")
             return _task(record, window, None if whole is None else self._window(TwinRef(**whole)))
         except (KeyError, TypeError, ValueError, ValidationError) as error:
             raise InputError(
-                f"{self.folder / _TASKS}, line {at + 1}: expected a task, got {str(error)[:200]}; "
+                f"{self.folder / _TASKS}, line {place + 1}: expected a task, got {str(error)[:200]}; "
                 f"{_AGAIN}"
             ) from error
 

@@ -29,7 +29,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import overload
 
 from ...twin.errors import InputError
 from .. import twinbench
@@ -39,7 +38,7 @@ from ..datasets.refcoco import RefName
 from ..sim.questions.families import held_out_skeleton
 from ..sim.questions.programs import level_of, skeleton_of
 from .compositions import program_of
-from .task import Task
+from .task import Task, Tasks
 from .wordings import held_out_phrasing, plain_words
 
 __all__ = [
@@ -74,7 +73,7 @@ class LeakReport:
     examples: dict[str, str] = field(default_factory=dict)
 
 
-class Subset(Sequence[Task]):
+class Subset(Tasks):
     """Some of a sequence's tasks, still read one at a time."""
 
     def __init__(self, tasks: Sequence[Task], places: Sequence[int]) -> None:
@@ -83,13 +82,8 @@ class Subset(Sequence[Task]):
     def __len__(self) -> int:
         return len(self._places)
 
-    @overload
-    def __getitem__(self, place: int) -> Task: ...
-    @overload
-    def __getitem__(self, place: slice) -> Sequence[Task]: ...
-    def __getitem__(self, place: int | slice) -> Task | Sequence[Task]:
-        if isinstance(place, slice):
-            return Subset(self._tasks, self._places[place])
+    def at(self, place: int) -> Task:
+        """See :class:`~.task.Tasks`."""
         return self._tasks[self._places[place]]
 
 

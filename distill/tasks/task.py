@@ -13,8 +13,10 @@ Not covered: answers that are numbers or times; those are not trained by mask Io
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from abc import abstractmethod
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from typing import overload
 
 from ...reasoner.prompts import Mode
 from ...twin import mask as masks
@@ -23,7 +25,7 @@ from ...twin.schema import FrameTwin, Rle
 from ...twin.window import TwinWindow
 from ..reasoner.records import Question
 
-__all__ = ["Task", "iou_of"]
+__all__ = ["Task", "Tasks", "iou_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +73,25 @@ class Task:
     def scene(self) -> TwinWindow:
         """Where answers are looked up: the whole twin."""
         return self.whole or self.window
+
+
+class Tasks(Sequence[Task]):
+    """Tasks that are made or read when they are asked for; a slice is a list of them."""
+
+    @abstractmethod
+    def at(self, place: int) -> Task:
+        """The task at a place from 0 to ``len(self) - 1``."""
+
+    @overload
+    def __getitem__(self, place: int) -> Task: ...
+    @overload
+    def __getitem__(self, place: slice) -> Sequence[Task]: ...
+    def __getitem__(self, place: int | slice) -> Task | Sequence[Task]:
+        if isinstance(place, slice):
+            return [self.at(i) for i in range(*place.indices(len(self)))]
+        if not -len(self) <= place < len(self):
+            raise IndexError(f"expected a task below {len(self)}, got {place}")
+        return self.at(place % len(self))
 
 
 def iou_of(task: Task, ids: Collection[int]) -> float:

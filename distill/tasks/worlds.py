@@ -13,7 +13,7 @@ import random
 from collections import OrderedDict
 from collections.abc import Sequence
 from functools import cache
-from typing import TYPE_CHECKING, overload
+from typing import TYPE_CHECKING
 
 from ...twin.tools.registry import ToolRegistry
 from ...twin.window import TwinWindow
@@ -22,7 +22,7 @@ from ..reasoner.score import tools_for_part
 from ..sim.questions.mixed import Asked, Mixer, Shares
 from ..sim.questions.programs import MEASURES
 from ..sim.questions.restricted import TRAINED, restricted
-from .task import Task
+from .task import Task, Tasks
 
 if TYPE_CHECKING:
     from ..stages.recipe import DataChoice, WorldsChoice
@@ -34,7 +34,7 @@ _MOST_SEEDS = 500_000  # seeds above are spare ones, validation and test
 _TRIES = 20
 
 
-class Worlds(Sequence[Task]):
+class Worlds(Tasks):
     """``choice.count * choice.per_world`` tasks, those of one world next to each other."""
 
     def __init__(self, choice: WorldsChoice, seed: int = 0) -> None:
@@ -44,16 +44,9 @@ class Worlds(Sequence[Task]):
     def __len__(self) -> int:
         return self.choice.count * self.choice.per_world
 
-    @overload
-    def __getitem__(self, index: int) -> Task: ...
-    @overload
-    def __getitem__(self, index: slice) -> Sequence[Task]: ...
-    def __getitem__(self, index: int | slice) -> Task | Sequence[Task]:
-        if isinstance(index, slice):
-            return [self[i] for i in range(*index.indices(len(self)))]
-        if not -len(self) <= index < len(self):
-            raise IndexError(f"expected a task below {len(self)}, got {index}")
-        world, number = divmod(index % len(self), self.choice.per_world)
+    def at(self, place: int) -> Task:
+        """See :class:`~.task.Tasks`."""
+        world, number = divmod(place, self.choice.per_world)
         if world not in self._made:
             self._made[world] = self._world(world)
             if len(self._made) > _KEPT_WORLDS:
@@ -147,7 +140,7 @@ def held_of(data: DataChoice) -> frozenset[str]:
     return frozenset(name for f in data.cached for name in read_tasks(f).about.get("held", ()))
 
 
-class Joined(Sequence[Task]):
+class Joined(Tasks):
     """Several sequences of tasks, one after the other."""
 
     def __init__(self, parts: Sequence[Sequence[Task]]) -> None:
@@ -156,16 +149,10 @@ class Joined(Sequence[Task]):
     def __len__(self) -> int:
         return sum(map(len, self._parts))
 
-    @overload
-    def __getitem__(self, index: int) -> Task: ...
-    @overload
-    def __getitem__(self, index: slice) -> Sequence[Task]: ...
-    def __getitem__(self, index: int | slice) -> Task | Sequence[Task]:
-        if isinstance(index, slice):
-            return [self[i] for i in range(*index.indices(len(self)))]
-        left = index if index >= 0 else len(self) + index
+    def at(self, place: int) -> Task:
+        """See :class:`~.task.Tasks`."""
         for part in self._parts:
-            if 0 <= left < len(part):
-                return part[left]
-            left -= len(part)
-        raise IndexError(f"expected a task below {len(self)}, got {index}")
+            if place < len(part):
+                return part[place]
+            place -= len(part)
+        raise IndexError(f"expected a task below {len(self)}")

@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
+from edgetwin.cli import app
 from edgetwin.distill.ablation.convert import convert, direct, explained
 from edgetwin.distill.ablation.plan import Step, folder_of, run_step, student_of
 from edgetwin.distill.ablation.run import ablation_table, run_ablation
@@ -294,6 +296,17 @@ def test_learning_is_drawn_with_mean_and_range_of_seeds(tmp_path: Path) -> None:
     assert save(made, tmp_path / "learning.png") > 3000
     with pytest.raises(InputError, match="expected curves with reward"):
         draw_learning({"student": [[{"step": 1.0, "other": 2.0}]]})
+
+
+def test_curves_of_one_name_are_seeds_of_one_line(tmp_path: Path) -> None:
+    folders = [curve(tmp_path / name / "grpo", 0.2).parent for name in "abc"]
+    out = tmp_path / "curves.png"
+    asked = ["distill", "curves", f"ours={folders[0]}", f"ours={folders[1]}", str(folders[2])]
+    got = CliRunner().invoke(app, [*asked, "-o", str(out)])
+    assert got.exit_code == 0, got.output
+    assert out.stat().st_size > 3000
+    got = CliRunner().invoke(app, ["distill", "curves", str(tmp_path / "none"), "-o", str(out)])
+    assert isinstance(got.exception, InputError)
 
 
 def test_the_ablation_is_drawn_with_every_seed(tmp_path: Path) -> None:

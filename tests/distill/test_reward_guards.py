@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import random
 from collections.abc import Sequence
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
+from edgetwin.cli import app
 from edgetwin.distill.reasoner.produce import example, training_window
 from edgetwin.distill.reasoner.records import Question
 from edgetwin.distill.rewards.adversaries import HONEST, MISTAKE, adversarial_table, adversaries
@@ -306,6 +309,13 @@ def test_honesty_pays_more_than_every_trick_under_every_combination() -> None:
             assert honest[column] == mistake[column]
         else:
             assert honest[column] > mistake[column] >= best
+
+
+def test_the_table_of_tricks_is_printed() -> None:
+    got = CliRunner().invoke(app, ["eval", "rewards", "--no-guarded", "--json"])
+    assert got.exit_code == 0, got.output
+    (table,) = json.loads(got.stdout)["tables"]
+    assert table["rows"] == [list(row) for row in adversarial_table(guarded=False).rows]
 
 
 def test_without_the_guards_some_trick_pays_as_much_under_every_combination() -> None:
