@@ -1,6 +1,6 @@
 """Number formats of the embedded graphs: accuracy, size, speed and memory of each, measured.
 
-Every graph is replaced in turn by its variants (:mod:`.precision_variants`) in an otherwise
+Every graph is replaced in turn by its variants (:mod:`...deploy.export.graphs`) in an otherwise
 unchanged set and judged by the figure of its network, on validation worlds, through the code
 that the device runs; then all graphs at once. Speed and memory are those of a process that does
 nothing else. Ranges for int8 come from training worlds.
@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import track
 
+from ...deploy.export.graphs import VARIANTS, Feeds, Variant, make_variant, shipped_as
 from ...deploy.models import bundle_identities
 from ...perception.bundle import Bundle, Manifest, load_bundle
 from ...perception.depth import DepthEstimator
@@ -43,7 +44,6 @@ from .detections import MIN_AREA_PX, DetectorScores
 from .memory import follow, memory_figures
 from .perception import spread
 from .precision_reasoner import reasoner_rows
-from .precision_variants import VARIANTS, Feeds, Variant, make_variant, shipped_as
 from .report import Table
 from .worlds import RenderedWorld, rendered_world
 

@@ -13,9 +13,9 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from edgetwin.deploy.export.graphs import VARIANTS, Variant, make_variant, shipped_as
 from edgetwin.distill.evaluate.precision import ROLES, evaluate_precision, record, replaced
 from edgetwin.distill.evaluate.precision_reasoner import write_tasks
-from edgetwin.distill.evaluate.precision_variants import VARIANTS, Variant, make_variant, shipped_as
 from edgetwin.distill.evaluate.worlds import RenderedWorld
 from edgetwin.distill.sim.questions import Question
 from edgetwin.perception.bundle import load_bundle
