@@ -29,7 +29,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ..twin.errors import ModelError
 from ..twin.files import replace, sha256_of
-from .engines import Engine, open_engine
+from .engines import Engine, bundle_plans, open_engine
 from .hub import HUB_SETS, ROLES
 
 __all__ = [
@@ -183,12 +183,15 @@ class Bundle:
         return file
 
     def engine(self, filename: str) -> Engine:
-        """Open a checked file as an engine on the bundle's device.
+        """Open a checked file, or the plan built from it, as an engine on the bundle's device.
 
         Raises:
             ModelError: as :meth:`path`, or if the engine cannot open it.
         """
-        return open_engine(self.path(filename), device=self.device, threads=self.threads)
+        plans = bundle_plans(self.directory)
+        return open_engine(
+            self.path(filename), device=self.device, threads=self.threads, plans=plans
+        )
 
     def verify(self) -> None:
         """Hash every file now.

@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from safetensors import safe_open
 from safetensors.torch import save_file
 from transformers import Sam2VideoConfig, Sam2VideoModel
 
@@ -16,6 +15,7 @@ from ...perception.graphs.configs_segmenter import embedded_segmenter_config
 from ...perception.graphs.segmenter import build_segmenter
 from ...perception.graphs.segmenter_bundle import segmenter_manifest
 from ...perception.graphs.segmenter_export import export_segmenter
+from ...perception.graphs.torch_bundle import load_safetensors
 from ...twin.errors import ModelError
 from .runs import Average, Curve, load_state, parameter_count
 
@@ -52,19 +52,8 @@ def load_segmenter(path: str | Path) -> Sam2VideoModel:
     Raises:
         ModelError: if the file is no exported segmenter.
     """
-    try:
-        with safe_open(str(path), framework="pt") as file:
-            about = json.loads((file.metadata() or {})["config"])
-            tensors = {k: file.get_tensor(k).float() for k in file.keys()}  # noqa: SIM118
-        model = Sam2VideoModel(Sam2VideoConfig(**about))
-        model.load_state_dict(tensors)
-    except (OSError, KeyError, ValueError, RuntimeError) as error:
-        raise ModelError(
-            f"expected an exported segmenter at {path}, got {type(error).__name__}: "
-            f"{str(error).splitlines()[0]}; export it again"
-        ) from error
-    model.eval()
-    return model
+    model: Sam2VideoModel = load_safetensors(path, "segmenter")
+    return model.requires_grad_(True)
 
 
 def export(

@@ -9,7 +9,7 @@ from .base import Engine, Port
 from .ort import DEVICES, OnnxRuntimeEngine, available_devices
 from .tensorrt import TensorRtEngine, has_tensorrt
 from .tensorrt_build import build_plan, cached_plan
-from .tensorrt_plan import PlanOptions
+from .tensorrt_plan import PlanOptions, bundle_plans, find_plan
 from .torch_engine import TorchEngine
 
 __all__ = [
@@ -22,6 +22,7 @@ __all__ = [
     "TorchEngine",
     "available_devices",
     "build_plan",
+    "bundle_plans",
     "cached_plan",
     "open_engine",
 ]
@@ -36,13 +37,16 @@ def open_engine(
     threads: int | None = None,
     gpu_memory_mb: int = 2048,
     fp16: bool = False,
+    plans: Path | None = None,
 ) -> Engine:
     """Open a compiled network by its file name's ending.
 
     ``.engine`` and ``.plan`` are TensorRT plans. ``.onnx`` runs in ONNX Runtime, or with
     ``device="tensorrt"`` in TensorRT itself where it is installed (its plan is built at first
     use, in minutes, and kept: :mod:`.tensorrt_build`), else in ONNX Runtime's TensorRT
-    provider. ``fp16`` is for TensorRT alone.
+    provider. ``fp16`` is for TensorRT alone. ``plans`` is the folder of the plans that were
+    built for the file's bundle on this device: its plan is used for device ``"tensorrt"``, and
+    for ``"auto"`` where TensorRT is installed.
 
     Raises:
         ModelError: if the file is missing, of an unknown kind, or cannot be opened, or the
@@ -60,6 +64,10 @@ def open_engine(
         raise ModelError(
             f"expected a network ending in .onnx, {' or '.join(_PLANS)}, got {file.name}"
         )
+    if plans is not None and (device == "tensorrt" or (device == "auto" and has_tensorrt())):
+        plan = find_plan(plans, file)
+        if plan is not None:
+            return TensorRtEngine(plan)
     if device == "tensorrt" and has_tensorrt():
         options = PlanOptions(fp16=fp16, workspace_mb=gpu_memory_mb)
         return TensorRtEngine(cached_plan(file, options=options))

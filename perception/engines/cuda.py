@@ -18,16 +18,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...twin.errors import MissingExtraError, ModelError
+from .driver import driver_version
 
 __all__ = ["Buffer", "Cuda", "Gpu", "has_cuda_python"]
 
 
 @dataclass(frozen=True, slots=True)
 class Gpu:
-    """The GPU that plans are built for: its name and compute capability, such as ``"8.7"``."""
+    """The GPU that plans are built for.
+
+    ``compute`` is its compute capability, such as ``"8.7"``; ``driver`` the version of NVIDIA's
+    driver, empty where the system does not say.
+    """
 
     name: str
     compute: str
+    driver: str = ""
 
 
 def has_cuda_python() -> bool:
@@ -57,7 +63,7 @@ class Cuda:
         device = self.call("cudaGetDevice")
         found = self.call("cudaGetDeviceProperties", device)
         name = found.name.decode() if isinstance(found.name, bytes) else str(found.name)
-        self.gpu = Gpu(name.rstrip("\0"), f"{found.major}.{found.minor}")
+        self.gpu = Gpu(name.rstrip("\0"), f"{found.major}.{found.minor}", driver_version())
         self._stream: Any = self.call("cudaStreamCreate")
 
     @property

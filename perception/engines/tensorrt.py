@@ -24,7 +24,7 @@ from .base import Port
 from .checks import check_inputs
 from .cuda import Buffer, Cuda, has_cuda_python
 from .parts import run_in_parts
-from .tensorrt_plan import check_record, read_record
+from .tensorrt_plan import PlanRecord, check_bytes, check_record, read_record
 
 if TYPE_CHECKING:
     import tensorrt as trt
@@ -116,8 +116,7 @@ class TensorRtEngine:
             record = read_record(plan)
             if record is not None:
                 check_record(plan, record, version, self._cuda.gpu)
-            portable = record is not None and record.version_compatible
-            self._loaded = self._load(plan, version, portable)
+            self._loaded = self._load(plan, version, record)
             inputs, outputs = self._ports()
             self._ranges = self._profile_ranges(inputs)
             self._allocate(inputs, outputs)
@@ -133,13 +132,17 @@ class TensorRtEngine:
             if isinstance(dim, str)
         }
 
-    def _load(self, plan: Path, version: str, portable: bool) -> _Loaded:
+    def _load(self, plan: Path, version: str, record: PlanRecord | None) -> _Loaded:
         import tensorrt as trt
 
+        data = plan.read_bytes()
+        if record is not None:
+            check_bytes(plan, record, data)
         logger, self._lines = new_logger()
         runtime = trt.Runtime(logger)
-        runtime.engine_host_code_allowed = portable  # such plans bring a runtime of their own
-        engine: trt.ICudaEngine | None = runtime.deserialize_cuda_engine(plan.read_bytes())
+        # Such plans bring a runtime of their own.
+        runtime.engine_host_code_allowed = record is not None and record.version_compatible
+        engine: trt.ICudaEngine | None = runtime.deserialize_cuda_engine(data)
         if engine is None:
             raise ModelError(
                 f"expected a plan of TensorRT {version} for {self._cuda.gpu.name} at {plan}, got: "

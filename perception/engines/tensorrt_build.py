@@ -11,6 +11,7 @@ DLA cores, building on another machine than the plan is for.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import warnings
 from collections.abc import Mapping
@@ -104,10 +105,12 @@ def build_plan(
     cuda.close()
     inputs, outputs = onnx_ports(source)
     profiles = profiles or profiles_of(inputs)
-    key = plan_key(sha256_of(source), version, gpu, options, profiles)
+    digest = sha256_of(source)
+    key = plan_key(digest, version, gpu, options, profiles)
     model = half_precision(source) if options.fp16 else source.read_bytes()
     data = _built(source, model, profiles, options, timing_cache)
-    record = _record(key, source, version, gpu, options, inputs, outputs)
+    hashes = {"key": key, "onnx_sha256": digest, "plan_sha256": hashlib.sha256(data).hexdigest()}
+    record = _record(hashes, source, version, gpu, options, inputs, outputs)
     replace(record_path(plan), record.model_dump_json(indent=1).encode() + b"\n")
     replace(plan, data)
     return plan
@@ -229,7 +232,7 @@ def onnx_ports(path: Path) -> tuple[tuple[Port, ...], tuple[Port, ...]]:
 
 
 def _record(
-    key: str,
+    hashes: dict[str, str],
     source: Path,
     version: str,
     gpu: Gpu,
@@ -238,11 +241,12 @@ def _record(
     outputs: tuple[Port, ...],
 ) -> PlanRecord:
     return PlanRecord(
-        key=key,
+        **hashes,
         network=source.name,
         tensorrt=version,
         gpu=gpu.name,
         compute=gpu.compute,
+        driver=gpu.driver,
         version_compatible=options.version_compatible,
         inputs={port.name: port.shape for port in inputs},
         outputs={port.name: port.shape for port in outputs},

@@ -1,8 +1,9 @@
-"""What stands beside a TensorRT plan: which network, release and GPU it was built for.
+"""What stands beside a TensorRT plan: which network, release, GPU and driver it was built for.
 
-A plan runs only on the TensorRT release and the kind of GPU that built it. TensorRT says so
-in codes; the record says it in words before the plan is even opened, and keeps the names of
-the free dimensions, which plans drop. It is JSON in ``x.engine.json`` beside ``x.engine``.
+A plan runs only on the TensorRT release and the kind of GPU that built it, and is bound to the
+driver too. TensorRT says so in codes; the record says it in words before the plan is even
+opened, and keeps the names of the free dimensions, which plans drop. It is JSON in
+``x.engine.json`` beside ``x.engine``. The plans of a bundle are in its folder ``plans``.
 """
 
 from __future__ import annotations
@@ -24,7 +25,11 @@ from .profiles import Profile
 __all__ = [
     "PlanOptions",
     "PlanRecord",
+    "bundle_plans",
+    "check_bytes",
     "check_record",
+    "differences",
+    "find_plan",
     "plan_folder",
     "plan_key",
     "prune",
@@ -57,15 +62,18 @@ class PlanOptions:
 
 
 class PlanRecord(BaseModel):
-    """The record beside a plan."""
+    """The record beside a plan; records of before a field was there lack it."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     key: str
     network: str
+    onnx_sha256: str = ""
+    plan_sha256: str = ""
     tensorrt: str
     gpu: str
     compute: str
+    driver: str = ""
     version_compatible: bool = False
     inputs: dict[str, tuple[int | str | None, ...]]
     outputs: dict[str, tuple[int | str | None, ...]]
@@ -96,6 +104,33 @@ def plan_folder() -> Path:
     return Path(home) / "plans"
 
 
+def bundle_plans(directory: Path) -> Path:
+    """Return where a bundle keeps its plans; ``directory`` is that of its ONNX files."""
+    return (directory.parent if directory.name == "perception" else directory) / "plans"
+
+
+def find_plan(folder: Path, onnx_path: Path) -> Path | None:
+    """Return the plan of this very ONNX file in a bundle's folder; None if there never was one.
+
+    Raises:
+        ModelError: if a record cannot be read, or there are only plans of another version of
+            the file.
+    """
+    plans = sorted(folder.glob(f"{onnx_path.stem}-*.engine"), key=_used, reverse=True)
+    found = [(plan, record) for plan in plans if (record := read_record(plan)) is not None]
+    found = [(plan, record) for plan, record in found if record.network == onnx_path.name]
+    if not found:
+        return None
+    digest = files.sha256_of(onnx_path)
+    for plan, record in found:
+        if record.onnx_sha256 == digest:
+            return plan
+    raise ModelError(
+        f"expected a plan of {onnx_path} in {folder}, got {found[0][0].name}, which was built from "
+        f"another version of that file; {_again(found[0][0], onnx_path.name)}"
+    )
+
+
 def record_path(plan: Path) -> Path:
     """Return the path of a plan's record."""
     return plan.with_name(plan.name + ".json")
@@ -119,11 +154,10 @@ def read_record(plan: Path) -> PlanRecord | None:
         ) from error
 
 
-def check_record(plan: Path, record: PlanRecord, tensorrt: str, gpu: Gpu) -> None:
-    """Compare where a plan was built with where it is to run.
+def differences(record: PlanRecord, tensorrt: str, gpu: Gpu) -> list[str]:
+    """Return what differs between where a plan was built and here, in words; empty if nothing.
 
-    Raises:
-        ModelError: says what differs and that the plan must be built again.
+    A driver is not compared where this machine does not name its own.
     """
     built, here = record.tensorrt.split("."), tensorrt.split(".")
     same = built[:1] == here[:1] if record.version_compatible else built == here
@@ -134,12 +168,50 @@ def check_record(plan: Path, record: PlanRecord, tensorrt: str, gpu: Gpu) -> Non
         wrong.append(
             f"{record.gpu}, compute capability {record.compute} (here: {gpu.name}, {gpu.compute})"
         )
+    if gpu.driver and record.driver != gpu.driver:
+        wrong.append(f"driver {record.driver or 'not recorded'} (here: {gpu.driver})")
+    return wrong
+
+
+def check_record(plan: Path, record: PlanRecord, tensorrt: str, gpu: Gpu) -> None:
+    """Compare where a plan was built with where it is to run.
+
+    Raises:
+        ModelError: says what differs and how to build the plan again.
+    """
+    wrong = differences(record, tensorrt, gpu)
     if wrong:
         raise ModelError(
             f"expected a plan for this machine, got {plan.name}, which was built for "
-            f"{' and '.join(wrong)}; plans do not travel: build it again here from "
-            f"{record.network}, or open that file with device 'tensorrt', which builds it"
+            f"{' and '.join(wrong)}; plans do not travel: {_again(plan, record.network)}"
         )
+
+
+def check_bytes(plan: Path, record: PlanRecord, data: bytes) -> None:
+    """Compare a plan's bytes with the hash in its record, where there is one.
+
+    Raises:
+        ModelError: if they differ.
+    """
+    got = hashlib.sha256(data).hexdigest()
+    if record.plan_sha256 and got != record.plan_sha256:
+        raise ModelError(
+            f"expected plan {plan} with sha256 {record.plan_sha256[:12]}…, got {got[:12]}…: the "
+            f"file is damaged or was changed; delete it and {_again(plan, record.network)}"
+        )
+
+
+def _again(plan: Path, network: str) -> str:
+    """Say how to build a plan again: by the command where it belongs to a bundle."""
+    bundle = plan.parent.parent
+    if plan.parent.name == "plans" and any(
+        (bundle / name).is_file() for name in ("bundle.json", "manifest.json")
+    ):
+        return f"build it again here: `edgetwin engines {bundle}`"
+    return (
+        f"build it again here from {network}, or open that file with device 'tensorrt', which "
+        "builds it"
+    )
 
 
 def replace(file: Path, data: bytes) -> None:

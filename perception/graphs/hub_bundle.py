@@ -14,7 +14,7 @@ import json
 import shutil
 import tempfile
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,16 +32,16 @@ from ...twin.errors import InputError, ModelError
 from ...twin.files import sha256_of
 from ..bundle import Bundle, Manifest, NetworkEntry, Source, write_network_entry
 from ..depth import DepthConfig, input_size
-from ..engines import DEVICES, Engine, Port
-from ..engines.torch_engine import TorchEngine
+from ..engines import DEVICES, Engine
 from ..hub import ROLES, Checkpoint, find_checkpoint
 from ..hub_preprocess import preprocessing
 from ..query_words import QueryTokenizer, clip_json
-from .depth import DepthGraph, export_depth
-from .detector import IMAGE_OUTPUTS, DetectorImage, DetectorText, export_detector
+from .depth import export_depth
+from .detector import export_detector
 from .segmenter import image_side
-from .segmenter_bundle import TorchSegmenterBundle, segmenter_manifest
+from .segmenter_bundle import segmenter_manifest
 from .segmenter_export import export_segmenter
+from .torch_bundle import open_module
 
 __all__ = ["HubBundle", "HubNetwork", "export_bundle", "load_network"]
 
@@ -164,27 +164,8 @@ class HubBundle(Bundle):
         Raises:
             ModelError: for an unknown file name.
         """
-        if filename.startswith("segmenter_"):
-            parts = TorchSegmenterBundle(self.networks["segmenter"].model, self.device)
-            return parts.engine(filename)
-        picture = Port("pixel_values", (1, 3, None, None), "float32")
-        if filename == "depth.onnx":
-            graph: torch.nn.Module = DepthGraph(self.networks["depth"].model)
-            return self._open(graph, [picture], ["depth"])
-        model = self.networks["detector"].model
-        if filename == "detector_image.onnx":
-            queries = Port("query_embeds", (None, None), "float32")
-            return self._open(DetectorImage(model), [picture, queries], IMAGE_OUTPUTS)
-        if filename == "detector_text.onnx":
-            ids = Port("input_ids", (None, None), "int64")
-            return self._open(DetectorText(model), [ids], ["query_embeds"])
-        raise ModelError(f"expected a graph's file name, got {filename!r}")
-
-    def _open(
-        self, graph: torch.nn.Module, inputs: Sequence[Port], outputs: Sequence[str]
-    ) -> Engine:
-        ports = [Port(name, (), "float32") for name in outputs]
-        return TorchEngine(graph, inputs, ports, device=self.device)
+        models = {role: network.model for role, network in self.networks.items()}
+        return open_module(filename, models, self.device)
 
 
 def load_network(checkpoint: Checkpoint) -> HubNetwork:
