@@ -302,15 +302,21 @@ def _find(name_or_path: str | Path) -> Path | None:
     if name_or_path == "embedded":
         return embedded_dir()
     if str(name_or_path) in HUB_SETS:
-        directory = models_home() / str(name_or_path)
+        directory = _seeing(models_home() / str(name_or_path))
         return directory if (directory / "manifest.json").is_file() else None
-    directory = Path(name_or_path)
+    directory = _seeing(Path(name_or_path))
     if not directory.is_dir():
         raise ModelError(
             f"expected a model set (embedded, {', '.join(HUB_SETS)}) or a bundle directory, "
             f"got {str(name_or_path)!r}, which is neither; {_OFFLINE}"
         )
     return directory
+
+
+def _seeing(folder: Path) -> Path:
+    """The part of a device bundle that sees; the folder itself if it is none."""
+    inner = folder / "perception"
+    return inner if (inner / "manifest.json").is_file() else folder
 
 
 def _load_hub(name: str, sources: dict[str, str], device: str, threads: int | None) -> Bundle:

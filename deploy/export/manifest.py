@@ -23,13 +23,14 @@ import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from ...perception.bundle import Source
 from ...twin import files
 from ...twin.errors import ModelError, OutputError
+from .targets import PRECISIONS, TARGETS, Precision, Target
 
 __all__ = [
     "MANIFEST",
@@ -49,12 +50,6 @@ __all__ = [
 ]
 
 MANIFEST = "bundle.json"
-Target = Literal[
-    "cpu", "cuda", "jetson-orin-nano", "jetson-orin-nx", "jetson-agx-orin", "jetson-thor"
-]
-TARGETS: tuple[Target, ...] = get_args(Target)
-Precision = Literal["fp32", "fp16", "int8", "int4"]
-PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 _UNLISTED = ("plans", "report.json", "report.md")
@@ -85,8 +80,7 @@ class GraphRecord(_Strict):
 
     ``wanted`` is the precision that was asked for, ``precision`` what it is in; where the two
     differ ``fell_back`` says why. ``error`` is its largest output error against the float32
-    graph on held-out inputs, relative to the output's scale. ``counts`` are operations and bytes
-    for the planner.
+    graph on held-out inputs, relative to the output's scale.
     """
 
     role: str
@@ -97,7 +91,6 @@ class GraphRecord(_Strict):
     opset: int = Field(ge=1)
     inputs: dict[str, PortRecord]
     outputs: dict[str, PortRecord]
-    counts: dict[str, Any] | None = None
 
 
 class LanguageRecord(_Strict):
@@ -118,7 +111,7 @@ class Calibrated(_Strict):
 
 
 class DeviceManifest(_Strict):
-    """The validated ``bundle.json``."""
+    """The validated ``bundle.json``; ``counts`` are the planner's operations and bytes."""
 
     schema_version: Literal[1] = Field(default=1, alias="schema")
     name: Annotated[str, Field(min_length=1, max_length=100)]
@@ -132,6 +125,7 @@ class DeviceManifest(_Strict):
     licences: dict[str, str] = Field(default_factory=dict)
     calibration: Calibrated | None = None
     versions: dict[str, str] = Field(default_factory=dict)
+    counts: dict[str, Any] | None = None
 
     @field_validator("files")
     @classmethod

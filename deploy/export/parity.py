@@ -22,14 +22,13 @@ from ...perception.perceiver import Perceiver
 from ...reasoner.rollout import Reasoner
 from ...twin import mask as rle
 from ...twin.errors import InputError
-from ...twin.frame import Frame
 from ...twin.schema import FrameTwin, ObjectTwin
 from ...twin.window import TwinWindow
+from .clip import Clip
 from .graphs import Feeds
 
 __all__ = [
     "AnswerDifference",
-    "Clip",
     "GraphDifference",
     "TwinDifference",
     "asked",
@@ -40,15 +39,6 @@ __all__ = [
 ]
 
 Ask = Callable[[str, TwinWindow], Any]
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Clip:
-    """Frames of one stream and the questions that are asked about it."""
-
-    name: str
-    frames: Sequence[Frame]
-    questions: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,11 +27,11 @@ from ...twin.files import replace
 from ...twin.schema import FrameTwin
 from ...twin.window import TwinWindow
 from ..machine import environment
+from .clip import Clip
 from .graphs import Feeds
 from .manifest import DeviceBundle, LanguageRecord, load
 from .parity import (
     AnswerDifference,
-    Clip,
     GraphDifference,
     TwinDifference,
     asked,
