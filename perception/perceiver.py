@@ -45,7 +45,14 @@ from .tracker import Tracker, TrackerConfig
 from .twins import DepthHold, frame_twin
 from .unnamed import Unnamed
 
-__all__ = ["DepthLike", "DetectorLike", "Perceiver", "PerceiverConfig", "SegmenterLike"]
+__all__ = [
+    "DepthLike",
+    "DetectorLike",
+    "Perceiver",
+    "PerceiverConfig",
+    "SegmenterLike",
+    "bundle_look_every",
+]
 
 Follow = Literal["auto", "memory", "hybrid", "boxes"]
 
@@ -183,7 +190,7 @@ class Perceiver:
             depth or DepthEstimator(bundle),
             self._timings,
         )
-        every = self.config.look_every or _bundle_look_every(bundle)
+        every = self.config.look_every or bundle_look_every(bundle)
         self._policy = Policy(self.config.policy_for(every), self._timings)
         self._prepare = Preparer(self.config.max_side or _bundle_side(bundle), self._timings)
         self._domain = DomainWatch(bundle.manifest.statistics)
@@ -360,8 +367,8 @@ def _bundle_side(bundle: Bundle) -> int:
     return max([_WORK_SIDE, *(int(size) for size in sizes)])
 
 
-def _bundle_look_every(bundle: Bundle) -> int:
-    """Return the bundle's own interval between looks."""
+def bundle_look_every(bundle: Bundle) -> int:
+    """Return a bundle's own interval between looks, in frames."""
     entry = bundle.manifest.networks.get("detector")
     if entry is None:
         return 1
