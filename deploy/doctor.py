@@ -8,18 +8,18 @@ from __future__ import annotations
 import platform
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
 from importlib.util import find_spec
-from typing import Any, Literal
+from typing import Any
 
 from ..perception.bundle import embedded_dir, load_bundle, models_home
 from ..reasoner.bundle import load_bundle as load_reasoner_bundle
 from ..twin.errors import EdgeTwinError
+from .doctor_check import Check, State
+from .doctor_device import System, device_checks
 from .machine import cpu_name, ram_mb, usable_cpus, version_of
 
 __all__ = ["EXTRAS", "Check", "examine", "ready"]
 
-State = Literal["ok", "missing", "info"]
 MIN_RAM_MB = 1024  # the embedded set peaks below 400 MB; the rest is the system's
 
 EXTRAS: dict[str, dict[str, str]] = {
@@ -58,28 +58,14 @@ EXTRAS: dict[str, dict[str, str]] = {
 """Extra -> {distribution: module}; a test holds it to ``pyproject.toml``."""
 
 
-@dataclass(frozen=True)
-class Check:
-    """One line: ``state`` ``missing`` means the device cannot run until it is mended."""
-
-    name: str
-    state: State
-    found: str
-    advice: str = ""
-
-    def as_dict(self) -> dict[str, str]:
-        """Return plain values."""
-        return asdict(self)
-
-
 def ready(checks: list[Check]) -> bool:
     """Whether this machine can run the embedded set."""
     return all(check.state != "missing" for check in checks)
 
 
-def examine() -> list[Check]:
-    """Look at the machine, the packages, the model sets and the extras."""
-    return [*_machine(), *_packages(), *_model_sets(), *_extras()]
+def examine(system: System | None = None) -> list[Check]:
+    """Look at the machine, the device, the packages, the model sets and the extras."""
+    return [*_machine(), *device_checks(system), *_packages(), *_model_sets(), *_extras()]
 
 
 def _machine() -> Iterator[Check]:
