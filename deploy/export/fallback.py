@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from ...perception.engines import Engine, open_engine
 from ...twin.errors import InputError, ModelError
 from .graphs import GRAPH_PRECISIONS, Feeds, GraphPrecision, convert
-from .manifest import Target
+from .targets import Target
 
 __all__ = ["BOUNDS", "Bound", "Chosen", "Errors", "Tried", "choose", "ladder", "output_errors"]
 

@@ -21,14 +21,14 @@ from itertools import combinations, islice
 from pathlib import Path
 from typing import Any
 
+from ...deploy.export.genai import build_genai
+from ...deploy.export.gguf import write_gguf
 from ...reasoner.bundle import ReasonerBundle, load_bundle, write_manifest
 from ...reasoner.models.base import LanguageModel
 from ...reasoner.models.ort_genai import OrtGenAiModel
 from ...reasoner.rollout import Reasoner
 from ...twin.errors import InputError
 from ...twin.window import TwinWindow
-from ..reasoner.export import build_genai
-from ..reasoner.gguf import write_gguf
 from ..reasoner.quantised import set_accuracy_level, write_checkpoint
 from ..sim.catalogue import CELL
 from ..sim.questions import Question

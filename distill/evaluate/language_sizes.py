@@ -11,20 +11,17 @@ Nothing here is ever committed: 0.6B takes 1.2 GB in bfloat16. Importing this ne
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import subprocess
-import sys
-import tempfile
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from ...deploy.export.genai import build_genai
+from ...deploy.export.gguf import KINDS, write_gguf
 from ...reasoner.bundle import EMBEDDED, write_manifest
 from ...reasoner.protocol import EOS
-from ...twin.errors import InputError, ModelError
-from ..reasoner.gguf import KINDS, write_gguf
+from ...twin.errors import InputError
 
 __all__ = ["FORMATS", "SIZES", "formatted", "write_random"]
 
@@ -55,8 +52,6 @@ _COMMON: dict[str, Any] = {
     "initializer_range": 0.02,
     "dtype": "bfloat16",
 }
-# Memory that the builder takes, in sizes of the bfloat16 file (measured at 0.6B: 4.6 and 5.6).
-_BUILDER = {"int4": 5, "int8": 6, "fp32": 6}
 _CONTEXT = 2048  # tokens; what the embedded reasoner is used with
 
 FORMATS: dict[str, str] = {
@@ -117,7 +112,7 @@ def formatted(source: Path, kind: str, folder: Path, threads: int = 1) -> Path:
         return folder
     shutil.rmtree(folder, ignore_errors=True)  # what an interrupted run left
     if FORMATS[kind] == "model.onnx":
-        _build(source, folder, kind)
+        build_genai(source, folder, kind, one_file=False, threads=None)
     else:
         folder.mkdir(parents=True, exist_ok=True)
         write_gguf(source, folder / "model.gguf", kind, name=source.name, threads=threads)  # type: ignore[arg-type]
@@ -125,41 +120,6 @@ def formatted(source: Path, kind: str, folder: Path, threads: int = 1) -> Path:
             shutil.copy(source / name, folder / name)
     write_manifest(folder, f"{source.name}-{kind}", config={"max_tokens": _CONTEXT})
     return folder
-
-
-def _build(source: Path, folder: Path, kind: str) -> None:
-    """Run the GenAI builder; weights stay in a file beside the graph, which may be of any size."""
-    need = _BUILDER[kind] * (source / "model.safetensors").stat().st_size
-    free = _free_bytes()
-    if free is not None and free < need:
-        raise ModelError(
-            f"expected {need / 1e9:.0f} GB of free memory to build {kind} of {source.name}, got "
-            f"{free / 1e9:.0f} GB; leave this format out, or build it on a larger machine"
-        )
-    with tempfile.TemporaryDirectory() as cache:
-        command = [sys.executable, "-m", "onnxruntime_genai.models.builder", "-i", str(source)]
-        command += ["-o", str(folder), "-p", kind, "-e", "cpu", "-c", cache]
-        environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
-        done = subprocess.run(command, capture_output=True, text=True, env=environment)
-    if done.returncode or not (folder / "model.onnx").is_file():
-        raise ModelError(
-            f"expected the GenAI model builder to write {kind} of {source.name}, got: "
-            f"{done.stderr[-300:]}; leave this format out, or free memory"
-        )
-    config = json.loads((folder / "genai_config.json").read_text())
-    config["model"].pop("bos_token_id", None)
-    (folder / "genai_config.json").write_text(json.dumps(config, indent=1) + "\n")
-    for name in ("tokenizer.json", "tokenizer_config.json"):
-        shutil.copy(source / name, folder / name)
-
-
-def _free_bytes() -> int | None:
-    """Memory that is free, None where the system does not say."""
-    try:
-        lines = Path("/proc/meminfo").read_text().splitlines()
-    except OSError:
-        return None
-    return next((int(x.split()[1]) * 1024 for x in lines if x.startswith("MemAvailable:")), None)
 
 
 def _shapes(config: dict[str, Any]) -> dict[str, tuple[int, ...]]:

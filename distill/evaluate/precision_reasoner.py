@@ -66,7 +66,7 @@ def reasoner_rows(
 
 def float32_of(bundle: ReasonerBundle, folder: Path) -> Path:
     """Build the bundle's float32 form from its safetensors (needs torch and transformers)."""
-    from ..reasoner.export import build_genai
+    from ...deploy.export.genai import build_genai
 
     build_genai(bundle.path, folder, "fp32")
     write_manifest(

@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import subprocess
-import sys
-import tempfile
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from ...deploy.export.genai import build_genai
 from ...reasoner.bundle import load_bundle, write_manifest
 from ...reasoner.prompts import MODES
 from ...reasoner.protocol import EOS
 from ...reasoner.words import content_words
-from ...twin.errors import ModelError
 from ..sim.questions.wider import idle_words
 from .card import Training, write_card
 from .produce import LAYOUT, TURNS
@@ -25,34 +21,6 @@ from .quantised import settle
 from .records import Example, chunks, read
 
 __all__ = ["Learnt", "build_genai", "export", "learnt_in", "learnt_of", "model_from_state"]
-
-
-def build_genai(model_dir: Path, out_dir: Path, precision: str = "int4") -> None:
-    """Run the builder on a transformers folder; ``out_dir`` holds one graph with its weights.
-
-    Raises:
-        ModelError: if the builder fails.
-    """
-    with tempfile.TemporaryDirectory() as cache:
-        built = Path(cache) / "built"
-        command = [sys.executable, "-m", "onnxruntime_genai.models.builder"]
-        command += ["-i", str(model_dir), "-o", str(built), "-p", precision, "-e", "cpu"]
-        command += ["-c", cache]
-        environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
-        done = subprocess.run(command, capture_output=True, text=True, env=environment)
-        if done.returncode or not (built / "model.onnx").is_file():
-            raise ModelError(
-                f"expected the GenAI model builder to write {precision}, got: {done.stderr[-400:]}"
-            )
-        shutil.rmtree(out_dir, ignore_errors=True)
-        out_dir.mkdir(parents=True)
-        _merge(built / "model.onnx", out_dir / "model.onnx")
-        for name in ("tokenizer.json", "tokenizer_config.json"):
-            shutil.copy(model_dir / name, out_dir / name)
-        config = json.loads((built / "genai_config.json").read_text())
-        config["model"].pop("bos_token_id", None)
-        config["model"]["decoder"]["session_options"] |= {"intra_op_num_threads": 1}
-        (out_dir / "genai_config.json").write_text(json.dumps(config, indent=1) + "\n")
 
 
 def export(
@@ -174,10 +142,3 @@ def learnt_in(examples: Iterable[Example], rare: float = 1e-4) -> Learnt:
     idle = idle_words()
     known = {word for word, count in asked.items() if count >= floor and word not in idle}
     return Learnt(known, planned, tools)
-
-
-def _merge(source: Path, target: Path) -> None:
-    """One file instead of a graph with a weights file beside it."""
-    import onnx
-
-    onnx.save(onnx.load(str(source)), str(target), save_as_external_data=False)

@@ -212,5 +212,5 @@ def _check(found: dict[str, _Floats], config: dict[str, Any], graph: Path) -> No
     if count != expected or embedding != (int(config["vocab_size"]), wide):
         raise ModelError(
             f"expected {expected} tensors of a quantised Qwen3 in {graph}, got {count} and an "
-            f"embedding of {embedding}; build it with distill.reasoner.export.build_genai"
+            f"embedding of {embedding}; build it with deploy.export.genai.build_genai"
         )

@@ -18,17 +18,11 @@ from typing import Any
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
 from tokenizers.trainers import BpeTrainer
 
+from ...deploy.export.gguf import QWEN2_PATTERN
 from ...reasoner.protocol import EOS, TAGS
 from ...twin.errors import ModelError
 
 __all__ = ["QWEN2_PATTERN", "extend", "save", "skeletons", "token_id", "train"]
-
-
-# Pre-tokenizer of Qwen2 and Qwen3, as in their published tokenizer.json.
-QWEN2_PATTERN = (
-    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*"
-    r"|\s*[\r\n]+|\s+(?!\S)|\s+"
-)
 
 
 def skeletons(schemas: Iterable[Mapping[str, Any]]) -> list[str]:

@@ -17,10 +17,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
+from ...deploy.export.genai import build_genai
 from ...reasoner.bundle import ReasonerBundle, load_bundle, write_manifest
 from ...reasoner.prompts import Mode
 from ...twin.errors import InputError, MissingExtraError, ModelError
-from ..reasoner.export import Learnt, build_genai, learnt_in
+from ..reasoner.export import Learnt, learnt_in
 from ..reasoner.records import read
 from .pipeline import finished_of, stage_table
 from .recipe import STAGES, Recipe, Stage, load_recipe
@@ -138,7 +139,7 @@ def export_student(
     )
     written = None
     if gguf is not None:
-        from ..reasoner.gguf import KINDS, write_gguf
+        from ...deploy.export.gguf import KINDS, write_gguf
 
         kind = next((k for k in KINDS if k == gguf), None)
         if kind is None:

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import ctypes
 import importlib
+import json
 import re
 import threading
 import unicodedata
@@ -55,7 +56,7 @@ class LlamaCppModel(LocalModel):
 
     Args:
         source: a checked bundle, its folder (``model.gguf``, ``tokenizer.json`` and
-            ``manifest.json``) or a ``.gguf`` file. A file without a manifest beside it is
+            ``manifest.json``) or a ``.gguf`` file. A file that no manifest beside it lists is
             taken for a model that was not trained by this project: long prompts, every mode.
         threads: of the processor; one is fastest for networks as small as the embedded one.
         guided: whether grammars are obeyed, by ``tokenizer.json`` beside the file if it is there.
@@ -376,9 +377,17 @@ def _found(source: ReasonerBundle | str | Path) -> tuple[ReasonerBundle | None, 
         return load_bundle(path, needed=_NEEDED), path / _FILE
     if not path.is_file():
         raise ModelError(f"expected a GGUF file or a folder with {_FILE}, got nothing at {path}")
-    if path.name == _FILE and (path.parent / "manifest.json").is_file():
-        return load_bundle(path.parent, needed=_NEEDED), path
+    if path.name in _listed(path.parent / "manifest.json"):
+        return load_bundle(path.parent, needed=(path.name, "tokenizer.json")), path
     return None, path
+
+
+def _listed(manifest: Path) -> set[str]:
+    """The files that a manifest lists; none if there is no such manifest."""
+    try:
+        return set(json.loads(manifest.read_bytes())["files"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return set()
 
 
 def library() -> Any:

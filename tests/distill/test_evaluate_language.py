@@ -18,7 +18,8 @@ pytest.importorskip("gguf")
 import typer
 from typer.testing import CliRunner
 
-from edgetwin.distill.evaluate import language, language_sizes, language_speed
+from edgetwin.deploy.export import genai
+from edgetwin.distill.evaluate import language, language_speed
 from edgetwin.distill.evaluate.language import Given, agreement_table, choice_table, describe
 from edgetwin.distill.evaluate.language_commands import register
 from edgetwin.distill.evaluate.language_sizes import FORMATS, formatted, write_random
@@ -141,7 +142,7 @@ def test_a_graph_is_not_built_where_memory_is_short(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source = write_random("0.6B", tmp_path / "m", **TINY)
-    monkeypatch.setattr(language_sizes, "_free_bytes", lambda: 1000)
+    monkeypatch.setattr(genai, "_free_bytes", lambda: 1000)
     with pytest.raises(ModelError, match="free memory to build int8"):
         formatted(source, "int8", tmp_path / "m-int8")
 

@@ -18,10 +18,10 @@ import onnx
 import torch
 from onnx import TensorProto, helper, numpy_helper
 
-from edgetwin.distill.reasoner import gguf as writer
+from edgetwin.deploy.export import gguf as writer
+from edgetwin.deploy.export.gguf import Kind, write_gguf
 from edgetwin.distill.reasoner import network, quantised
 from edgetwin.distill.reasoner import tokenizer as bpe
-from edgetwin.distill.reasoner.gguf import Kind, write_gguf
 from edgetwin.reasoner.protocol import EOS
 from edgetwin.twin.errors import InputError, MissingExtraError, ModelError
 from edgetwin.twin.tools.registry import DEFAULT_REGISTRY

@@ -16,7 +16,7 @@ pytest.importorskip("llama_cpp", reason="llama.cpp is an extra: pip install 'edg
 pytest.importorskip("torch")
 pytest.importorskip("gguf")
 
-from edgetwin.distill.reasoner.gguf import KINDS, write_gguf
+from edgetwin.deploy.export.gguf import KINDS, write_gguf
 from edgetwin.reasoner.bundle import EMBEDDED, load_bundle
 from edgetwin.reasoner.models import llama_cpp
 from edgetwin.reasoner.models.llama_cpp import LlamaCppModel
