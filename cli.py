@@ -8,6 +8,7 @@ interrupted. What was computed before stays on disk.
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -28,6 +29,10 @@ from .deploy.console import (
     progress,
     told_when_interrupted,
 )
+from .deploy.export.clip import Clip
+from .deploy.export.commands import register as register_export
+from .deploy.export.engines_commands import register as register_engines
+from .deploy.planner.commands import register as register_estimate
 from .deploy.twin_commands import twin_app
 from .distill.commands import distill_app, eval_app
 from .twin.errors import EdgeTwinError
@@ -205,20 +210,6 @@ def track(
 
 
 @app.command()
-def export(
-    out: Annotated[Path, typer.Argument(help="A new folder for the bundle.")],
-    models: Annotated[str, typer.Option("--models", help="edge or server.")] = "edge",
-    network: NetworkOption = None,
-    size: Annotated[str, typer.Option(help="The camera's picture size.")] = "1920x1080",
-) -> None:
-    """Write hub checkpoints as a bundle that runs without torch (needs the [export] extra)."""
-    from .deploy.models import export_bundle, parse_networks
-
-    with needs_extra("export"):
-        print(export_bundle(models, out, size=size, networks=parse_networks(network or ())))
-
-
-@app.command()
 def doctor(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
@@ -285,6 +276,17 @@ def bench(
 
 
 register_ask(app)
+
+
+def _worlds(count: int) -> Sequence[Clip]:
+    from .distill.evaluate.clips import validation_clips
+
+    return validation_clips(count)
+
+
+register_export(app, _worlds)
+register_engines(app)
+register_estimate(app)
 
 
 def _print_report(report: Any) -> None:

@@ -33,13 +33,16 @@ __all__ = [
     "Responder",
     "Streamer",
     "bundle_identities",
-    "export_bundle",
     "load_models",
     "load_perception",
     "load_reasoner",
     "parse_networks",
+    "picture_size",
     "set_folders",
 ]
+
+
+Heard = Callable[[str, float], None]
 
 
 class Observer(Protocol):
@@ -90,6 +93,7 @@ class Perception:
         warnings: asks the perceiver for its warnings, one line each, after a run.
         stage_ms: asks the perceiver for the milliseconds spent per stage so far.
         counts: asks the perceiver how often it looked, began, dropped, and so on.
+        listen: has every run of a stage told (stage, milliseconds); None ends it.
         bundle: the networks, for those who look again; None where there are none.
     """
 
@@ -99,6 +103,7 @@ class Perception:
     warnings: Callable[[], list[str]] = list
     stage_ms: Callable[[], dict[str, float]] = dict
     counts: Callable[[], dict[str, Any]] = dict
+    listen: Callable[[Heard | None], object] = bool  # nothing to listen to
     bundle: Bundle | None = None
 
 
@@ -217,30 +222,16 @@ def parse_networks(entries: Sequence[str]) -> dict[str, str]:
     return found
 
 
-def export_bundle(
-    models: str, folder: Path, *, size: str = "1920x1080", networks: Mapping[str, str] | None = None
-) -> Path:
-    """Write the hub checkpoints of a set as a bundle that runs without torch; return its folder.
-
-    ``size`` is the camera's, ``"WIDTHxHEIGHT"`` in pixels: depth is fixed to its aspect ratio.
+def picture_size(size: str) -> tuple[int, int]:
+    """Return (height, width) of ``"WIDTHxHEIGHT"`` in pixels.
 
     Raises:
-        InputError: if the size is none, or the set is no hub checkpoints but exported already.
-        ModelError: if the checkpoints cannot be had, or the folder is not empty.
+        InputError: if it is none.
     """
-    from ..perception.graphs.hub_bundle import HubBundle
-    from ..perception.graphs.hub_bundle import export_bundle as write_bundle
-
     sides = re.fullmatch(r"([1-9]\d{1,4})x([1-9]\d{1,4})", size)
     if sides is None:
         raise InputError(f"expected a size such as 1920x1080, got {size!r}")
-    bundle = load_bundle(models, networks=networks, device="cpu")
-    if not isinstance(bundle, HubBundle):
-        raise InputError(
-            f"expected hub checkpoints to export, got the bundle {bundle.directory}, which is "
-            "exported already: copy that folder"
-        )
-    return write_bundle(bundle, folder, frame_hw=(int(sides[2]), int(sides[1])))
+    return int(sides[2]), int(sides[1])
 
 
 def _perception(
@@ -273,7 +264,9 @@ def _perception(
         return {**asdict(perceiver.counts), **asdict(perceiver.tracker.counts)}
 
     identities = bundle_identities(bundle)
-    return Perception(str(name), perceiver, identities, warnings, stage_ms, counts, bundle)
+    return Perception(
+        str(name), perceiver, identities, warnings, stage_ms, counts, perceiver.listen, bundle
+    )
 
 
 def _unknown(perceiver: Perceiver, bundle: Bundle, words: Sequence[str]) -> list[str]:

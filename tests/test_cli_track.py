@@ -95,11 +95,13 @@ def test_networks_and_devices_that_cannot_be_had_are_told_in_one_line(tmp_path: 
     assert not out.exists()
 
 
-def test_exporting_what_is_exported_or_no_size_is_refused(tmp_path: Path) -> None:
+def test_exporting_to_a_full_folder_or_without_a_size_is_refused(tmp_path: Path) -> None:
     pytest.importorskip("torch", reason="exporting needs the [export] extra")
-    got = edgetwin("export", tmp_path / "b", "--models", "embedded")
-    assert_refused(got, "exported already")
-    assert_refused(edgetwin("export", tmp_path / "b", "--size", "large"), "1920x1080", "large")
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "x").touch()
+    assert_refused(edgetwin("export", "-o", tmp_path / "full"), "new or empty folder")
+    assert_refused(edgetwin("export", "-o", tmp_path / "b", "--size", "large"), "1920x1080")
+    assert edgetwin("export", "-o", tmp_path / "b", "--target", "toaster").returncode == 2
     assert not (tmp_path / "b").exists()
 
 
