@@ -10,22 +10,22 @@ Not covered: decoding (``edgetwin run`` reports it), frames after the first 512 
 
 from __future__ import annotations
 
-import statistics
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 from ..twin.errors import InputError
 from ..twin.frame import Frame
 from ..twin.window import TwinWindow
-from .machine import environment, peak_rss_mb
+from .bench_energy import EnergyMeter, PowerReader, find_reader
+from .bench_report import BenchReport
+from .machine import peak_rss_mb
 from .models import Models, Streamer, load_models
 from .stream.source import open_source
 
-__all__ = ["BENCH_QUESTIONS", "BenchReport", "bench"]
+__all__ = ["BENCH_QUESTIONS", "BenchReport", "bench", "bench_sets"]
 
 BENCH_QUESTIONS = (
     "What could I drink from?",
@@ -35,91 +35,7 @@ BENCH_QUESTIONS = (
 
 _MOST_FRAMES = 512  # of a clip, held decoded so that decoding is not measured
 
-
-@dataclass
-class BenchReport:
-    """Measured figures, plain values throughout (:attr:`document` is what JSON gets).
-
-    ``frame_ms`` and ``stage_ms`` are of frame-by-frame passes; ``stream_ms`` (between one twin
-    and the next) and ``stream_stage_ms`` of pipelined ones, empty if the perceiver cannot.
-    ``peak_rss_mb`` is the most memory held until the first clip was perceived and answered;
-    ``weights`` are role -> id and SHA-256.
-    """
-
-    models: str
-    size: str
-    load_ms: float
-    frame_ms: list[float] = field(default_factory=list)
-    stream_ms: list[float] = field(default_factory=list)
-    stream_stage_ms: dict[str, float] = field(default_factory=dict)
-    stage_ms: dict[str, float] = field(default_factory=dict)
-    first_answer_ms: list[float] = field(default_factory=list)
-    next_answer_ms: list[float] = field(default_factory=list)
-    answer_tokens: list[int] = field(default_factory=list)
-    peak_rss_mb: float = 0.0
-    weights: dict[str, dict[str, Any]] = field(default_factory=dict)
-
-    @property
-    def document(self) -> dict[str, Any]:
-        """Return everything as plain values, with the machine and its packages."""
-        frames = max(1, len(self.frame_ms))
-        return {
-            "models": self.models,
-            "size": self.size,
-            "environment": environment(),
-            "weights": self.weights,
-            "load_ms": self.load_ms,
-            "perception": {
-                "frames": len(self.frame_ms),
-                "frames_per_s": _rate(self.stream_ms or self.frame_ms),
-                "frames_per_s_unpipelined": _rate(self.frame_ms),
-                "ms_median": _median(self.frame_ms),
-                "ms_p95": round(_percentile(self.frame_ms, 0.95), 2),
-                "stage_ms_per_frame": {k: round(v / frames, 2) for k, v in self.stage_ms.items()},
-                "stage_share": _shares(self.stage_ms, sum(self.frame_ms)),
-                "stage_ms_per_frame_pipelined": {
-                    k: round(v / frames, 2) for k, v in self.stream_stage_ms.items()
-                },
-            },
-            "answer": {
-                "questions": len(self.answer_tokens),
-                "first_ms_median": _median(self.first_answer_ms),
-                "next_ms_median": _median(self.next_answer_ms),
-                "ms_max": max([*self.first_answer_ms, *self.next_answer_ms], default=0.0),
-                "tokens_mean": round(statistics.mean(self.answer_tokens), 1),
-            },
-            "peak_rss_mb": self.peak_rss_mb,
-        }
-
-    def markdown(self) -> str:
-        """Return the figures as a table for README."""
-        document = self.document
-        machine, seen, said = (document[k] for k in ("environment", "perception", "answer"))
-        shares = seen["stage_share"]
-        stages = ", ".join(
-            f"{k} {v:.1f} ({shares[k]:.0%})"
-            for k, v in seen["stage_ms_per_frame"].items()
-            if v >= 0.05
-        )
-        rows = [
-            ("perception, frames/s", f"{seen['frames_per_s']}"),
-            ("the same frame by frame, frames/s", f"{seen['frames_per_s_unpipelined']}"),
-            ("one frame alone, ms (median / p95)", f"{seen['ms_median']} / {seen['ms_p95']}"),
-            ("its stages, mean ms per frame (share)", stages or "–"),
-            ("first answer on a twin, ms (median)", f"{said['first_ms_median']}"),
-            ("next answer on the same twin, ms (median)", f"{said['next_ms_median']}"),
-            ("answer, generated tokens (mean)", f"{said['tokens_mean']}"),
-            ("load, ms", f"{self.load_ms}"),
-            ("peak memory after the first clip and its answers, MB", f"{document['peak_rss_mb']}"),
-        ]
-        runtime = machine["packages"].get("onnxruntime", "onnxruntime")
-        head = (
-            f"{self.models} set, {self.size}, {seen['frames']} frames, ONNX Runtime {runtime}, "
-            f"{machine['cpu']}, {machine['cpus']} CPUs:"
-        )
-        return "\n".join(
-            [head, "", "| figure | value |", "|---|---:|", *(f"| {k} | {v} |" for k, v in rows)]
-        )
+Progress = Callable[[str, int, int | None], None]
 
 
 def bench(
@@ -131,51 +47,98 @@ def bench(
     """Measure a model set on clips.
 
     Each clip is perceived ``repeat`` times in both ways, each time by a perceiver that has
-    forgotten all, after one unmeasured frame that warms the engines up; then every question is
-    asked once per pass.
+    forgotten all, after one frame that warms the engines up; then every question is asked once
+    per pass.
 
     Raises:
         InputError: if there is no clip or no question.
         SourceError, ModelError: as :func:`edgetwin.deploy.run.run`.
     """
-    if not clips or not questions or repeat < 1:
+    return bench_sets(clips, [models], questions, repeat)[0]
+
+
+def bench_sets(
+    clips: Sequence[Path],
+    sets: Sequence[str | Path | Models],
+    questions: Sequence[str] = BENCH_QUESTIONS,
+    repeat: int = 1,
+    *,
+    reader: PowerReader | None = None,
+    progress: Progress | None = None,
+) -> list[BenchReport]:
+    """Measure several sets in one run: pass by pass in turns, so that all meet the same machine.
+
+    ``reader`` gives the power (None: what the board has, :func:`.bench_energy.find_reader`);
+    energy is of the whole process, so it is told for one set alone, as is peak memory.
+
+    Raises:
+        InputError, SourceError, ModelError: as :func:`bench`.
+    """
+    if not clips or not questions or repeat < 1 or not sets:
         raise InputError(
-            f"expected clips, questions and repeat >= 1, got {len(clips)}, {len(questions)} "
-            f"and {repeat}: give clips as arguments"
+            f"expected clips, questions, sets and repeat >= 1, got {len(clips)}, {len(questions)}, "
+            f"{len(sets)} and {repeat}: give clips as arguments"
         )
-    report: BenchReport | None = None
-    for place, clip in enumerate(clip for clip in clips for _ in range(repeat)):
-        frames = list(islice(open_source(clip), _MOST_FRAMES))
+    benches = [_Bench(models, questions) for models in sets]
+    passes = [clip for clip in clips for _ in range(repeat)]
+    with EnergyMeter((reader or find_reader()) if len(sets) == 1 else None) as meter:
+        for place, clip in enumerate(passes):
+            frames = list(islice(open_source(clip), _MOST_FRAMES))
+            turn = place % len(benches)
+            for one in (*benches[turn:], *benches[:turn]):
+                one.run(frames, stream_first=place % 2 == 1)
+                if len(benches) == 1 and not one.report.peak_rss_mb:
+                    # Later passes load the networks again, which no stream does.
+                    one.report.peak_rss_mb = peak_rss_mb()
+            if progress is not None:
+                progress("passes", place + 1, len(passes))
+    if meter.joules is not None and meter.reader is not None:
+        _note_energy(benches[0].report, meter, meter.reader.name)
+    return [one.report for one in benches]
+
+
+class _Bench:
+    """One set and what was measured of it."""
+
+    def __init__(self, models: str | Path | Models, questions: Sequence[str]) -> None:
+        self._models, self._questions = models, questions
+        name = models.name if isinstance(models, Models) else str(models)
+        self.report = BenchReport(name, "", 0.0)
+
+    def run(self, frames: Sequence[Frame], *, stream_first: bool) -> None:
+        """Perceive frames in both ways, and answer."""
+        report, given = self.report, self._models
         started = time.perf_counter()
-        ready = models if isinstance(models, Models) else load_models(models)
-        if report is None:
-            load_ms = round((time.perf_counter() - started) * 1000, 1)
+        ready = given if isinstance(given, Models) else load_models(given)
+        if not report.size:
+            report.load_ms = round((time.perf_counter() - started) * 1000, 1)
             height, width = frames[0].image_hw3.shape[:2]
-            report = BenchReport(ready.name, f"{width}x{height}", load_ms)
+            report.models, report.size = ready.name, f"{width}x{height}"
             report.weights = ready.identities
         later = [_later(frame, frames[-1].timestamp_s + 1.0) for frame in frames]
-        if place % 2 == 0:
-            window = _measure(ready, frames, report)
-            _measure_stream(ready, later, report)
-        else:
+        if stream_first:
             _measure_stream(ready, frames, report)
             window = _measure(ready, later, report)
-        _measure_answers(ready, questions, window, report)
-        # Later passes load the networks again, which no stream does.
-        report.peak_rss_mb = report.peak_rss_mb or peak_rss_mb()
-    assert report is not None
-    return report
+        else:
+            window = _measure(ready, frames, report)
+            _measure_stream(ready, later, report)
+        _measure_answers(ready, self._questions, window, report)
 
 
 def _measure(ready: Models, frames: Sequence[Frame], to: BenchReport) -> TwinWindow:
     """Frame by frame."""
     window = TwinWindow()
-    _warm(ready, frames[0])
+    first = _warm(ready, frames[0])
+    to.cold_ms = to.cold_ms or {"load": to.load_ms, "frame": first}
     before = ready.stage_ms()
-    for frame in frames:
-        started = time.perf_counter()
-        window.append(ready.perceiver.observe(frame))
-        to.frame_ms.append((time.perf_counter() - started) * 1000)
+    ready.listen(lambda stage, ms: to.stage_runs_ms.setdefault(stage, []).append(ms))
+    try:
+        for frame in frames:
+            started = time.perf_counter()
+            window.append(ready.perceiver.observe(frame))
+            to.frame_ms.append((time.perf_counter() - started) * 1000)
+    finally:
+        ready.listen(None)
     _add(to.stage_ms, ready.stage_ms(), before)
     return window
 
@@ -189,6 +152,8 @@ def _measure_answers(
         took = round((time.perf_counter() - started) * 1000, 1)
         (to.next_answer_ms if place else to.first_answer_ms).append(took)
         to.answer_tokens.append(_generated(answer.get("tokens", {})))
+        to.answers.append([answer.get("status"), answer.get("ids"), answer.get("value")])
+    to.cold_ms.setdefault("answer", to.first_answer_ms[0])
 
 
 def _measure_stream(ready: Models, frames: Sequence[Frame], to: BenchReport) -> None:
@@ -196,7 +161,8 @@ def _measure_stream(ready: Models, frames: Sequence[Frame], to: BenchReport) -> 
     perceiver = ready.perceiver
     if not isinstance(perceiver, Streamer):
         return
-    _warm(ready, frames[0])
+    first = _warm(ready, frames[0])
+    to.cold_ms = to.cold_ms or {"load": to.load_ms, "frame": first}
     before = ready.stage_ms()
     window = TwinWindow()
     started = time.perf_counter()
@@ -208,9 +174,14 @@ def _measure_stream(ready: Models, frames: Sequence[Frame], to: BenchReport) -> 
     _add(to.stream_stage_ms, ready.stage_ms(), before)
 
 
-def _warm(ready: Models, frame: Frame) -> None:
-    """Perceive one frame of half the size: engines warm up, and what was seen is forgotten."""
+def _warm(ready: Models, frame: Frame) -> float:
+    """Perceive one frame of half the size: engines warm up, and what was seen is forgotten.
+
+    Returns its milliseconds.
+    """
+    started = time.perf_counter()
     ready.perceiver.observe(replace(frame, image_hw3=frame.image_hw3[::2, ::2].copy()))
+    return round((time.perf_counter() - started) * 1000, 1)
 
 
 def _later(frame: Frame, seconds: float) -> Frame:
@@ -222,22 +193,17 @@ def _add(total: dict[str, float], now: dict[str, float], before: dict[str, float
         total[stage] = total.get(stage, 0.0) + ms - before.get(stage, 0.0)
 
 
-def _shares(stage_ms: dict[str, float], total_ms: float) -> dict[str, float]:
-    return {k: round(v / max(total_ms, 1e-9), 4) for k, v in stage_ms.items()}
-
-
-def _rate(frame_ms: list[float]) -> float:
-    return round(1000 * len(frame_ms) / max(1e-9, sum(frame_ms)), 1)
-
-
-def _median(values: list[float]) -> float | None:
-    return round(statistics.median(values), 2) if values else None
-
-
 def _generated(tokens: dict[str, int]) -> int:
     return sum(tokens.get(part, 0) for part in ("rationale", "plan", "answer"))
 
 
-def _percentile(values: list[float], share: float) -> float:
-    ordered = sorted(values)
-    return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
+def _note_energy(report: BenchReport, meter: EnergyMeter, name: str) -> None:
+    """Note what both ways and the answers took together, per frame of both."""
+    frames = max(1, len(report.frame_ms) + len(report.stream_ms))
+    joules = meter.joules or 0.0
+    report.energy = {
+        "reader": name,
+        "joules": round(joules, 3),
+        "mean_w": round(meter.mean_w or 0.0, 2),
+        "joules_per_frame": round(joules / frames, 4),
+    }

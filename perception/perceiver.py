@@ -208,6 +208,13 @@ class Perceiver:
         """
         return self._timings.summary()
 
+    def listen(self, heard: Callable[[str, float], None] | None) -> None:
+        """Have every run of a stage told (stage, milliseconds) as it ends; None ends it.
+
+        Stages may run in several threads, each in one at a time.
+        """
+        self._timings.heard = heard
+
     @property
     def counts(self) -> PolicyCounts:
         """Frames, looks by reason, measurements, and what the budget put off, since the start."""

@@ -27,11 +27,13 @@ class Timings:
     """Records how long named stages take; the names are fixed at construction.
 
     ``clock`` gives seconds and may be replaced (tests do). Stages may run in several threads
-    as long as no stage runs in two at once.
+    as long as no stage runs in two at once. ``heard``, where set, is told of every run (stage,
+    milliseconds) by the thread that ran it.
     """
 
     def __init__(self, *stages: str, clock: Callable[[], float] = time.perf_counter) -> None:
         self.clock = clock
+        self.heard: Callable[[str, float], None] | None = None
         self._recent: dict[str, deque[float]] = {s: deque(maxlen=_HISTORY) for s in stages}
         self._runs = dict.fromkeys(stages, 0)
         self._average: dict[str, float] = {}
@@ -53,6 +55,8 @@ class Timings:
         """Record one run of a stage that was timed elsewhere."""
         self._recent[name].append(ms)
         self._runs[name] += 1
+        if self.heard is not None:
+            self.heard(name, ms)
         # The plain mean of the first runs, then an exponential one.
         gain = 1.0 / min(self._runs[name], _AVERAGED)
         self._average[name] = (1.0 - gain) * self._average.get(name, 0.0) + gain * ms

@@ -27,12 +27,12 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from ...deploy.bench_plain import Straightforward, plain_of
+from ...deploy.bench_script import FILM_HW, Film, ScriptedParts
 from ...perception.bundle import Bundle, load_bundle
 from ...perception.perceiver import Perceiver, PerceiverConfig
 from ...perception.tracker import TrackerConfig
 from ...twin.errors import InputError, ModelError
-from .real_size_plain import Straightforward
-from .real_size_script import FILM_HW, Film, ScriptedParts
 from .report import Table
 
 __all__ = ["SEGMENTERS", "VARIANTS", "compare", "write_checkpoints"]
@@ -85,9 +85,10 @@ def compare(
         live: Any = load_bundle(sources, device=device, threads=threads)
         bundle = live if device != "cpu" else _exported(live, folder / f"{name}-onnx", threads)
         film = Film(objects, seed)
-        plain = {"plain": Straightforward(live, film)}
+        models = plain_of(live)
+        plain = {"plain": Straightforward(models, film)}
         if session:
-            plain["session"] = Straightforward(live, film, session=True)
+            plain["session"] = Straightforward(models, film, session=True)
         parts = ScriptedParts(bundle, film)
         ours = {v: _Ours(parts, v, every, memories) for v in variants}
         return _measure(plain, ours, film, rounds, every, _setting(bundle, reduced, segmenter))

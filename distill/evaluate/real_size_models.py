@@ -17,12 +17,11 @@ import torch
 import transformers
 from transformers.utils import logging
 
-from ...perception.hub import Checkpoint
+from ...deploy.bench_script import NAMES
 from ...perception.query_words import clip_json
 from ...twin.errors import ModelError
-from .real_size_script import NAMES
 
-__all__ = ["PREPROCESSORS", "build", "image_segmenter"]
+__all__ = ["PREPROCESSORS", "build"]
 
 _IMAGENET = {"image_mean": [0.485, 0.456, 0.406], "image_std": [0.229, 0.224, 0.225]}
 _CLIP = {
@@ -41,7 +40,6 @@ PREPROCESSORS: dict[str, dict[str, Any]] = {
         **_IMAGENET,
     },
 }
-_IMAGE_CLASSES = {"sam2_video": "Sam2Model", "edgetam_video": "EdgeTamModel"}
 
 
 def build(role: str, segmenter: str, side: int, seed: int, folder: Path) -> None:
@@ -60,13 +58,6 @@ def build(role: str, segmenter: str, side: int, seed: int, folder: Path) -> None
         model = _sam2(side) if segmenter == "sam2.1-tiny" else _edgetam(side)
     with _quiet():
         model.eval().save_pretrained(folder)
-
-
-def image_segmenter(checkpoint: Checkpoint) -> Any:
-    """Load a video checkpoint's image model, as the straightforward way does."""
-    name = _IMAGE_CLASSES[str(checkpoint.config["model_type"])]
-    with _quiet():
-        return getattr(transformers, name).from_pretrained(checkpoint.folder).eval()
 
 
 @contextmanager

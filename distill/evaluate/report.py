@@ -11,6 +11,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table as RichTable
 
+from ...deploy.bench_report import replace_section
 from ...deploy.machine import environment, version_of
 from ...twin.errors import InputError, OutputError
 
@@ -89,21 +90,6 @@ def write_json(tables: Sequence[Table], path: Path, **context: object) -> None:
         path.write_text(text + "\n", encoding="utf-8")
     except OSError as error:
         raise OutputError(f"cannot write {path}: {error}; choose another -o folder") from error
-
-
-def replace_section(path: Path, marker: str, text: str) -> None:
-    """Replace what stands between ``<!-- marker:begin -->`` and ``<!-- marker:end -->``.
-
-    Raises:
-        InputError: if the file lacks the two markers.
-    """
-    begin, end = f"<!-- {marker}:begin -->", f"<!-- {marker}:end -->"
-    old = path.read_text(encoding="utf-8")
-    if old.count(begin) != 1 or old.count(end) != 1 or old.index(begin) > old.index(end):
-        raise InputError(f"expected {begin} before {end} once in {path}: add the two lines")
-    head, rest = old.split(begin)
-    tail = rest.split(end)[1]
-    path.write_text(f"{head}{begin}\n{text.strip()}\n{end}{tail}", encoding="utf-8")
 
 
 def _text(cell: Cell) -> str:

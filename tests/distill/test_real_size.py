@@ -11,8 +11,8 @@ import pytest
 pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
+from edgetwin.deploy.bench_script import Film, ScriptedParts
 from edgetwin.distill.evaluate import real_size
-from edgetwin.distill.evaluate.real_size_script import Film, ScriptedParts
 from edgetwin.perception.bundle import load_bundle
 from edgetwin.tests.perception import hub_checkpoints as tiny
 from edgetwin.twin.errors import InputError

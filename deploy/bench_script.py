@@ -1,4 +1,4 @@
-"""The film of the speed comparison, and networks whose answers are replaced by its script.
+"""A film for measuring speed, and networks whose answers are replaced by its script.
 
 The networks run on the film's pictures; only what they find is replaced, because random
 weights find nothing that could be tracked.
@@ -8,21 +8,29 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Protocol
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from ...perception.bundle import Bundle
-from ...perception.depth import DepthEstimator
-from ...perception.detector import Detector
-from ...perception.memory_bank import MemoryBank
-from ...perception.records import Detections
-from ...perception.segmenter import ImageFeatures, SegmentedMasks, Segmenter
-from ...twin.frame import Frame
+from ..perception.bundle import Bundle
+from ..perception.depth import DepthEstimator
+from ..perception.detector import Detector
+from ..perception.memory_bank import MemoryBank
+from ..perception.records import Detections
+from ..perception.segmenter import ImageFeatures, SegmentedMasks, Segmenter
+from ..twin.frame import Frame
 
-__all__ = ["FILM_HW", "NAMES", "Film", "ScriptedDetector", "ScriptedParts", "ScriptedSegmenter"]
+__all__ = [
+    "FILM_HW",
+    "NAMES",
+    "Film",
+    "Scene",
+    "ScriptedDetector",
+    "ScriptedParts",
+    "ScriptedSegmenter",
+]
 
 FILM_HW = (360, 640)
 _FPS = 30.0
@@ -30,30 +38,50 @@ NAMES = ("mug", "bowl", "bottle", "book", "plate", "pan", "lamp", "phone")
 _SURE = 6.0  # mask logit inside an object, and minus that outside
 
 
+class Scene(Protocol):
+    """Pictures with known boxes: a :class:`Film`, or a clip that was perceived before."""
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """What there is to look for."""
+        ...
+
+    def frame(self, index: int) -> Frame:
+        """Return a frame; any index, without end."""
+        ...
+
+    def boxes(self, index: int) -> NDArray[np.float32]:
+        """Return the boxes (N, 4) of its objects."""
+        ...
+
+
 class Film:
     """``objects`` boxes that drift to and fro over a still, mottled picture, without end.
+
+    ``size_hw`` is the picture's. Words repeat beyond the eighth object.
 
     The frame's number is written into its first pixels, so that what is scripted can be told
     from the picture alone.
     """
 
-    def __init__(self, objects: int, seed: int = 0) -> None:
-        height, width = FILM_HW
+    def __init__(self, objects: int, seed: int = 0, size_hw: tuple[int, int] = FILM_HW) -> None:
+        height, width = self.size_hw = size_hw
         source = np.random.default_rng(seed)
         coarse = source.integers(90, 150, (height // 8, width // 8, 3), dtype=np.uint8)
         self._ground = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
         self._colors = source.integers(0, 255, (objects, 3))
         self.objects = objects
         self.words = NAMES[:objects]
+        self.labels = tuple(NAMES[k % len(NAMES)] for k in range(objects))
 
     def boxes(self, index: int) -> NDArray[np.float32]:
         """Return boxes (N, 4) of a frame."""
-        height, width = FILM_HW
+        height, width = self.size_hw
         step = width / (self.objects + 1)
         k = np.arange(self.objects)
-        x = step * (k + 1) + 12 * np.sin(index / 9 + k)
-        y = height / 2 + 60 * np.cos(index / 13 + 2 * k)
-        half_w, half_h = min(30.0, step / 3), 40.0
+        x = step * (k + 1) + width / 53 * np.sin(index / 9 + k)
+        y = height / 2 + height / 6 * np.cos(index / 13 + 2 * k)
+        half_w, half_h = min(width * 3 / 64, step / 3), height / 9
         return np.stack([x - half_w, y - half_h, x + half_w, y + half_h], 1).astype(np.float32)
 
     def frame(self, index: int) -> Frame:
@@ -86,7 +114,7 @@ class ScriptedDetector:
         return Detections(
             boxes_xyxy_n4=film.boxes(film.index_of(image_hw3)),
             scores_n=scores,
-            labels=film.words,
+            labels=film.labels,
             colors=(None,) * film.objects,
             label_scores_n=scores,
             color_scores_n=np.ones(film.objects, np.float32),
