@@ -1,7 +1,7 @@
 """The command line: parses, calls, prints. ``edgetwin --help`` is its documentation.
 
-Exit codes: 0 done; 1 ``doctor`` found something missing, ``twin check`` a fault, or a soak broke
-its limits; 2 the input, the models or the disk refused, told in one line on stderr; 130
+Exit codes: 0 done; 1 ``doctor`` found something missing, ``twin check`` a fault, ``export
+--verify`` a missed bound, or a soak broke its limits; 2 the input, the models or the disk refused, told in one line on stderr; 130
 interrupted. What was computed before stays on disk.
 """
 
@@ -32,6 +32,7 @@ from .deploy.console import (
 from .deploy.export.clip import Clip
 from .deploy.export.commands import register as register_export
 from .deploy.export.engines_commands import register as register_engines
+from .deploy.export.upgrade_commands import register as register_upgrade
 from .deploy.planner.commands import register as register_estimate
 from .deploy.twin_commands import twin_app
 from .distill.commands import distill_app, eval_app
@@ -286,6 +287,7 @@ def _worlds(count: int) -> Sequence[Clip]:
 
 register_export(app, _worlds)
 register_engines(app)
+register_upgrade(app)
 register_estimate(app)
 
 
