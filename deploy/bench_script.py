@@ -34,6 +34,7 @@ __all__ = [
 
 FILM_HW = (360, 640)
 _FPS = 30.0
+_WORK_SIDE = 640  # of the pictures that small networks' perceivers work on
 NAMES = ("mug", "bowl", "bottle", "book", "plate", "pan", "lamp", "phone")
 _SURE = 6.0  # mask logit inside an object, and minus that outside
 
@@ -61,7 +62,7 @@ class Film:
     ``size_hw`` is the picture's. Words repeat beyond the eighth object.
 
     The frame's number is written into its first pixels, so that what is scripted can be told
-    from the picture alone.
+    from the picture alone, also when it was made smaller (to 640 pixels of width).
     """
 
     def __init__(self, objects: int, seed: int = 0, size_hw: tuple[int, int] = FILM_HW) -> None:
@@ -74,22 +75,24 @@ class Film:
         self.words = NAMES[:objects]
         self.labels = tuple(NAMES[k % len(NAMES)] for k in range(objects))
 
-    def boxes(self, index: int) -> NDArray[np.float32]:
-        """Return boxes (N, 4) of a frame."""
+    def boxes(self, index: int, scale: float = 1.0) -> NDArray[np.float32]:
+        """Return boxes (N, 4) of a frame, or of a copy that is ``scale`` times as large."""
         height, width = self.size_hw
         step = width / (self.objects + 1)
         k = np.arange(self.objects)
         x = step * (k + 1) + width / 53 * np.sin(index / 9 + k)
         y = height / 2 + height / 6 * np.cos(index / 13 + 2 * k)
         half_w, half_h = min(width * 3 / 64, step / 3), height / 9
-        return np.stack([x - half_w, y - half_h, x + half_w, y + half_h], 1).astype(np.float32)
+        boxes = np.stack([x - half_w, y - half_h, x + half_w, y + half_h], 1)
+        return (boxes * scale).astype(np.float32)
 
     def frame(self, index: int) -> Frame:
         """Return a frame."""
         image = self._ground.copy()
         for box, color in zip(self.boxes(index).round().astype(int), self._colors, strict=True):
             image[box[1] : box[3], box[0] : box[2]] = color
-        image[0, :2] = [(index >> 16) & 255, (index >> 8) & 255, index & 255], (0, 0, 0)
+        side = 2 * max(1, -(-max(self.size_hw) // _WORK_SIDE))
+        image[:side, :side] = (index >> 16) & 255, (index >> 8) & 255, index & 255
         return Frame(index, index / _FPS, np.asarray(image, np.uint8))
 
     def index_of(self, image_hw3: NDArray[np.uint8]) -> int:
@@ -112,7 +115,9 @@ class ScriptedDetector:
         film = self._film
         scores = np.linspace(0.9, 0.8, film.objects, dtype=np.float32)
         return Detections(
-            boxes_xyxy_n4=film.boxes(film.index_of(image_hw3)),
+            boxes_xyxy_n4=film.boxes(
+                film.index_of(image_hw3), image_hw3.shape[1] / film.size_hw[1]
+            ),
             scores_n=scores,
             labels=film.labels,
             colors=(None,) * film.objects,
@@ -149,7 +154,7 @@ class ScriptedSegmenter(Segmenter):
             features, boxes_xyxy_n4, margin=margin, points_xy_nk2=points_xy_nk2
         )
         centres = (np.asarray(boxes_xyxy_n4)[:, :2] + np.asarray(boxes_xyxy_n4)[:, 2:]) / 2
-        true = self._film.boxes(self._index)
+        true = self._film.boxes(self._index, features.width / self._film.size_hw[1])
         middles = (true[:, :2] + true[:, 2:]) / 2
         apart = np.linalg.norm(centres[:, None] - middles[None], axis=2)
         return self._filled(masks, features, true[apart.argmin(axis=1)])
@@ -161,7 +166,8 @@ class ScriptedSegmenter(Segmenter):
         keys = list(bank.ids() if ids is None else ids)
         masks = super().propagate(features, bank, keys)
         rows = [(key - 1) % self._film.objects for key in keys]
-        return self._filled(masks, features, self._film.boxes(self._index)[rows])
+        true = self._film.boxes(self._index, features.width / self._film.size_hw[1])
+        return self._filled(masks, features, true[rows])
 
     def _filled(
         self, masks: SegmentedMasks, features: ImageFeatures, boxes_n4: NDArray[np.float32]
