@@ -94,27 +94,32 @@ def device_checks(system: System | None = None) -> Iterator[Check]:
     l4t = l4t_release(system.root)
     found = gpus(system.say([*_QUERY, "--format=csv,noheader"]))
     there = bool(found or l4t or driver_version(system.root))
+    release = ""
     if l4t:
-        yield _jetson(system, l4t)
+        package = system.say(["dpkg-query", "-W", "-f", "${Version}", "nvidia-jetpack"])
+        release = jetpack(l4t, package)
+        yield _jetson(system, l4t, release)
     yield _gpu(system, found, there)
     if there:
         yield _cuda(system)
-        yield _tensorrt(system, jetson=bool(l4t))
-        yield _onnxruntime(system, jetson=bool(l4t))
+        yield _tensorrt(system, l4t, release)
+        yield _onnxruntime(system, l4t, release)
     yield _video(system)
     yield from _memory(system, jetson=bool(l4t))
     yield from _power(system)
 
 
-def _jetson(system: System, l4t: str) -> Check:
+def _jetson(system: System, l4t: str, release: str) -> Check:
     board = system.read("proc/device-tree/model") or "a Jetson"
-    package = system.say(["dpkg-query", "-W", "-f", "${Version}", "nvidia-jetpack"])
-    release = jetpack(l4t, package)
     advice = ""
     if not release:
         advice = "the package nvidia-jetpack says which: sudo apt install nvidia-jetpack"
-    elif int(release.split(".")[0]) < 6 or release == "6.0":
-        advice = "for TensorRT 10, which plans need: update to JetPack 6.1 or later"
+    elif _old(release):
+        advice = (
+            f"JetPack {release.split('.')[0]} has TensorRT and ONNX Runtime for the GPU in an "
+            "older Python than EdgeTwin's 3.11: networks run on the CPU; JetPack 7 (Python 3.12, "
+            "Orin from 7.2) has both"
+        )
     named = f"JetPack {release}" if release else "JetPack unknown"
     return Check("board", "info" if advice else "ok", f"{board}, {named}, L4T {l4t}", advice)
 
@@ -148,19 +153,26 @@ def _cuda(system: System) -> Check:
     return Check("CUDA", "ok", ", ".join(parts), advice)
 
 
-def _tensorrt(system: System, *, jetson: bool) -> Check:
+def _old(release: str) -> bool:
+    """Whether a JetPack's own packages are for a Python before 3.11 (Ubuntu 20.04 and 22.04)."""
+    return bool(release) and int(release.split(".")[0]) < 7
+
+
+def _tensorrt(system: System, l4t: str, release: str) -> Check:
     if system.module("tensorrt"):
-        release = version_of("tensorrt") or "of the system"
-        return Check("TensorRT", "ok", f"{release}; plans: edgetwin engines BUNDLE")
+        version = version_of("tensorrt") or "of the system"
+        return Check("TensorRT", "ok", f"{version}; plans: edgetwin engines BUNDLE")
     package = system.say(["dpkg-query", "-W", "-f", "${Version}", "libnvinfer10"])
     if package:
         advice = "make the venv with --system-site-packages (sudo apt install python3-libnvinfer)"
+        if _old(release):
+            advice = "trtexec works: edgetwin engines BUNDLE --print"
         return Check("TensorRT", "info", f"libraries {package}, not for this Python", advice)
-    advice = "sudo apt install nvidia-jetpack" if jetson else "pip install 'edgetwin[tensorrt]'"
+    advice = "sudo apt install nvidia-jetpack" if l4t else "pip install 'edgetwin[tensorrt]'"
     return Check("TensorRT", "info", "not installed: networks run in ONNX Runtime", advice)
 
 
-def _onnxruntime(system: System, *, jetson: bool) -> Check:
+def _onnxruntime(system: System, l4t: str, release: str) -> Check:
     try:
         there = system.providers()
     except (ImportError, OSError, AttributeError):
@@ -171,8 +183,10 @@ def _onnxruntime(system: System, *, jetson: bool) -> Check:
     if fast:
         return Check("ONNX Runtime on the GPU", "ok", ", ".join(fast))
     advice = "pip uninstall onnxruntime && pip install onnxruntime-gpu"
-    if jetson:
-        advice += " --index-url https://pypi.jetson-ai-lab.io/jp6/cu126 (by your JetPack and CUDA)"
+    if l4t:
+        advice += " --extra-index-url https://pypi.jetson-ai-lab.io/sbsa/cu130"
+    if _old(release):
+        advice = "see the board's line: wheels for this JetPack are for Python 3.10"
     return Check("ONNX Runtime on the GPU", "info", f"only {', '.join(there)}", advice)
 
 

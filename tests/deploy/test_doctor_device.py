@@ -138,8 +138,9 @@ def test_an_orin_nano(tmp_path: Path) -> None:
     assert found["GPU"].found == "Orin (nvgpu), driver 540.4.0"
     assert found["CUDA"].found == "toolkit 12.6.11"
     assert "10.3.0.30" in found["TensorRT"].found
-    assert "--system-site-packages" in found["TensorRT"].advice
-    assert "jetson-ai-lab" in found["ONNX Runtime on the GPU"].advice
+    assert "engines BUNDLE --print" in found["TensorRT"].advice
+    assert "Python 3.10" in found["ONNX Runtime on the GPU"].advice
+    assert "older Python" in found["board"].advice
     assert "/dev/v4l2-nvdec" in found["video in hardware"].found
     assert "nvv4l2decoder" in found["video in hardware"].found
     assert "cameras /dev/video0" in found["video in hardware"].found
@@ -183,7 +184,19 @@ def test_an_old_jetpack_is_told_to_update(tmp_path: Path) -> None:
     old = L4T.replace("R36", "R35").replace("4.3", "4.1")
     found = by_name(made(tmp_path, {"etc/nv_tegra_release": old}, {}))
     assert "JetPack 5.1.2" in found["board"].found
-    assert "6.1" in found["board"].advice
+    assert "JetPack 7" in found["board"].advice
+
+
+def test_a_thor(tmp_path: Path) -> None:
+    release = L4T.replace("R36", "R38").replace("4.3", "2.1")
+    answers = {"dpkg-query -W -f ${Version} libnvinfer10": "10.13.3.9-1+cuda13.0"}
+    found = by_name(made(tmp_path, {"etc/nv_tegra_release": release}, answers))
+    assert (found["board"].state, found["board"].found) == (
+        "ok",
+        "a Jetson, JetPack 7.0, L4T 38.2.1",
+    )
+    assert "--system-site-packages" in found["TensorRT"].advice
+    assert "sbsa/cu130" in found["ONNX Runtime on the GPU"].advice
 
 
 def test_commands_that_are_missing_fail_or_hang_say_nothing(
