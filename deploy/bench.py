@@ -25,7 +25,7 @@ from .machine import peak_rss_mb
 from .models import Models, Streamer, load_models
 from .stream.source import open_source
 
-__all__ = ["BENCH_QUESTIONS", "BenchReport", "bench", "bench_sets"]
+__all__ = ["BENCH_QUESTIONS", "BenchReport", "bench", "bench_sets", "warm_up"]
 
 BENCH_QUESTIONS = (
     "What could I drink from?",
@@ -128,7 +128,7 @@ class _Bench:
 def _measure(ready: Models, frames: Sequence[Frame], to: BenchReport) -> TwinWindow:
     """Frame by frame."""
     window = TwinWindow()
-    first = _warm(ready, frames[0])
+    first = warm_up(ready, frames[0])
     to.cold_ms = to.cold_ms or {"load": to.load_ms, "frame": first}
     before = ready.stage_ms()
     ready.listen(lambda stage, ms: to.stage_runs_ms.setdefault(stage, []).append(ms))
@@ -161,7 +161,7 @@ def _measure_stream(ready: Models, frames: Sequence[Frame], to: BenchReport) -> 
     perceiver = ready.perceiver
     if not isinstance(perceiver, Streamer):
         return
-    first = _warm(ready, frames[0])
+    first = warm_up(ready, frames[0])
     to.cold_ms = to.cold_ms or {"load": to.load_ms, "frame": first}
     before = ready.stage_ms()
     window = TwinWindow()
@@ -174,7 +174,7 @@ def _measure_stream(ready: Models, frames: Sequence[Frame], to: BenchReport) -> 
     _add(to.stream_stage_ms, ready.stage_ms(), before)
 
 
-def _warm(ready: Models, frame: Frame) -> float:
+def warm_up(ready: Models, frame: Frame) -> float:
     """Perceive one frame of half the size: engines warm up, and what was seen is forgotten.
 
     Returns its milliseconds.

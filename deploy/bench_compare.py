@@ -1,0 +1,261 @@
+"""Two ways to do the same work, in one run: sets in turns, or ours against plain transformers.
+
+The plain pipeline is what examples do: on every frame detector with its texts, the image
+segmenter prompted with boxes, and depth, by transformers, eager, in float32; every question the
+language model by transformers with no grammar and nothing kept from the question before. It is
+given the boxes that ours found, so both segment the same objects; finding them in the detector's
+output is not counted on its side.
+
+Not covered: batching, compilation, other data types in the plain pipeline.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..twin.errors import InputError, MissingExtraError
+from ..twin.frame import Frame
+from ..twin.schema import FrameTwin
+from ..twin.window import TwinWindow
+from .bench import BENCH_QUESTIONS, bench_sets, warm_up
+from .bench_plain import Straightforward, plain_of
+from .bench_report import BenchReport, percentiles
+from .machine import environment
+from .models import load_models
+from .stream.source import open_source
+
+__all__ = ["Comparison", "PerceivedClip", "compare_sets", "compare_transformers"]
+
+_MOST_FRAMES = 96  # of a clip: the plain side takes long
+
+
+@dataclass
+class Comparison:
+    """Columns of figures, the first of which the others are measured against."""
+
+    head: str
+    columns: dict[str, dict[str, float | str | None]]
+    details: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def document(self) -> dict[str, Any]:
+        """Return plain values."""
+        return {
+            "head": self.head,
+            "environment": environment(),
+            "columns": self.columns,
+            "details": self.details,
+        }
+
+    def markdown(self) -> str:
+        """Return the columns as a table."""
+        names = list(self.columns)
+        rows = dict.fromkeys(row for column in self.columns.values() for row in column)
+        lines = [self.head, "", "| figure | " + " | ".join(names) + " |"]
+        lines.append("|---" + "|---:" * len(names) + "|")
+        for row in rows:
+            cells = (_cell(self.columns[name].get(row)) for name in names)
+            lines.append(f"| {row} | " + " | ".join(cells) + " |")
+        return "\n".join(lines)
+
+
+def compare_sets(
+    clips: Sequence[Path],
+    sets: Sequence[str | Path],
+    questions: Sequence[str] = BENCH_QUESTIONS,
+    repeat: int = 1,
+) -> Comparison:
+    """Measure sets in turns; the share of equal answers is against the first.
+
+    Raises:
+        InputError: if there are fewer than two sets, or as :func:`.bench.bench`.
+        SourceError, ModelError: as there.
+    """
+    if len(sets) < 2:
+        raise InputError(f"expected at least two sets to compare, got {len(sets)}")
+    reports = bench_sets(clips, sets, questions, repeat)
+    base = reports[0]
+    columns = {}
+    for name, report in zip(_names(sets), reports, strict=True):
+        columns[name] = _column(report, base)
+    head = f"{base.size}, {len(base.frame_ms)} frames, in turns in one run, {_machine()}:"
+    details = {n: r.document for n, r in zip(_names(sets), reports, strict=True)}
+    return Comparison(head, columns, details)
+
+
+def compare_transformers(
+    clips: Sequence[Path],
+    models: str | Path = "embedded",
+    questions: Sequence[str] = BENCH_QUESTIONS,
+    repeat: int = 1,
+) -> Comparison:
+    """Measure a set against the plain pipeline of the same networks, clip by clip in turns.
+
+    Raises:
+        MissingExtraError: without torch and transformers.
+        InputError, SourceError, ModelError: as :func:`.bench.bench`; ModelError too if the set's
+            weights are not there for transformers.
+    """
+    if not clips or not questions or repeat < 1:
+        raise InputError("expected clips, questions and repeat >= 1: give clips as arguments")
+    ready = load_models(models)
+    assert ready.bundle is not None
+    plain = plain_of(ready.bundle)
+    slow_answers = _plain_reasoner(models, ready.bundle.words.nouns)
+    ours: dict[str, list[float]] = {"frame": [], "answer": []}
+    theirs: dict[str, list[float]] = {"frame": [], "answer": []}
+    stages: dict[str, float] = {}
+    frames_in_all, size = 0, ""
+    for clip in (clip for clip in clips for _ in range(repeat)):
+        frames = list(islice(open_source(clip), _MOST_FRAMES))
+        size = "{1}x{0}".format(*frames[0].image_hw3.shape[:2])
+        frames_in_all += len(frames)
+        ready = load_models(models)
+        warm_up(ready, frames[0])
+        later = [_after(frame, frames[-1].timestamp_s + 1) for frame in frames]
+        window, twins = TwinWindow(), []
+        for frame in later:
+            start = time.perf_counter()
+            twins.append(ready.perceiver.observe(frame))
+            ours["frame"].append(1000 * (time.perf_counter() - start))
+            window.append(twins[-1])
+        scene = PerceivedClip(frames, twins, ready.bundle.words.nouns if ready.bundle else ())
+        side = Straightforward(plain, scene)
+        side.frame()
+        before = side.spent_ms()
+        for _ in frames:
+            start = time.perf_counter()
+            side.frame()
+            theirs["frame"].append(1000 * (time.perf_counter() - start))
+        for stage, ms in side.spent_ms().items():
+            stages[stage] = stages.get(stage, 0.0) + ms - before.get(stage, 0.0)
+        for reasoner, to in ((ready.reasoner, ours), (slow_answers, theirs)):
+            for question in questions:
+                start = time.perf_counter()
+                reasoner.answer(question, window)
+                to["answer"].append(1000 * (time.perf_counter() - start))
+    head = f"{models} set, {size}, {frames_in_all} frames, in turns in one run, {_machine()}:"
+    columns = {"transformers": _plain_column(theirs, theirs), "ours": _plain_column(ours, theirs)}
+    details = {
+        "transformers_stage_ms_per_frame": {k: v / frames_in_all for k, v in stages.items()},
+        "frame_ms": {"transformers": percentiles(theirs["frame"]), "ours": percentiles(ours["frame"])},
+        "answer_ms": {
+            "transformers": percentiles(theirs["answer"]), "ours": percentiles(ours["answer"]),
+        },
+    }  # fmt: skip
+    return Comparison(head, columns, details)
+
+
+class PerceivedClip:
+    """A clip and the boxes that were found on it, as a scene that goes round for ever."""
+
+    def __init__(
+        self, frames: Sequence[Frame], twins: Sequence[FrameTwin], words: Sequence[str]
+    ) -> None:
+        self._frames, self._twins = list(frames), list(twins)
+        self.words = tuple(words) or ("object",)
+
+    def frame(self, index: int) -> Frame:
+        """Return a frame."""
+        return self._frames[index % len(self._frames)]
+
+    def boxes(self, index: int) -> NDArray[np.float32]:
+        """Return the boxes (N, 4) of the objects that are visible in it."""
+        twin = self._twins[index % len(self._twins)]
+        boxes = [o.box_xyxy for o in twin.objects.values() if o.state == "visible"]
+        return np.asarray(boxes, np.float32).reshape(-1, 4)
+
+
+def _plain_reasoner(models: str | Path, words: Sequence[str]) -> Any:
+    """Return the same language model in transformers, no grammar, nothing kept."""
+    from ..reasoner.bundle import EMBEDDED
+    from ..reasoner.rollout import Reasoner
+    from .models import set_folders
+
+    place = set_folders(models)[1]
+    folder = EMBEDDED if str(place) == "embedded" else Path(place)
+    if not (folder / "model.safetensors").is_file():
+        raise InputError(
+            f"expected model.safetensors in {folder} to run the same language model in "
+            "transformers, got none; compare the embedded set"
+        )
+    try:
+        from ..reasoner.models.transformers import TransformersModel
+    except ModuleNotFoundError as error:
+        raise MissingExtraError(str(error.name), "export") from error
+
+    class Forgetful:
+        """A reasoner that is opened anew for every question, its model once."""
+
+        def __init__(self) -> None:
+            self.model = TransformersModel(folder, device="cpu", guided=False)
+
+        def answer(self, question: str, window: TwinWindow) -> Any:
+            return Reasoner(self.model, vocabulary=words).answer(question, window)
+
+    return Forgetful()
+
+
+def _column(report: BenchReport, base: BenchReport) -> dict[str, float | str | None]:
+    seen, said = report.document["perception"], report.document["answer"]
+    reference = base.document["perception"]["frames_per_s"]
+    same = [a == b for a, b in zip(report.answers, base.answers, strict=True)]
+    return {
+        "perception, frames/s": seen["frames_per_s"],
+        "times as fast": round(seen["frames_per_s"] / max(reference, 1e-9), 2),
+        "frame by frame, frames/s": seen["frames_per_s_unpipelined"],
+        "frame, ms p50": seen["ms"]["p50"],
+        "frame, ms p95": seen["ms"]["p95"],
+        "frame, ms p99": seen["ms"]["p99"],
+        **{f"{k}, ms p50": v["p50"] for k, v in seen["stage_ms"].items() if k in _NETWORKS},
+        "first answer, ms p50": said["first_ms"]["p50"],
+        "next answer, ms p50": said["next_ms"]["p50"],
+        "tokens/s": said["tokens_per_s"],
+        "load, ms": report.load_ms,
+        "same answers": round(sum(same) / len(same), 4) if same else None,
+    }
+
+
+_NETWORKS = ("encoder", "detector", "segmenter", "memory", "depth")
+
+
+def _plain_column(
+    side: dict[str, list[float]], base: dict[str, list[float]]
+) -> dict[str, float | str | None]:
+    frame, answer = percentiles(side["frame"]), percentiles(side["answer"])
+    return {
+        "frame by frame, frames/s": round(1000 / frame["mean"], 2),
+        "times as fast": round(percentiles(base["frame"])["mean"] / frame["mean"], 2),
+        "frame, ms p50": frame["p50"],
+        "frame, ms p95": frame["p95"],
+        "frame, ms p99": frame["p99"],
+        "answer, ms p50": answer["p50"],
+        "answers, times as fast": round(percentiles(base["answer"])["p50"] / answer["p50"], 2),
+    }
+
+
+def _names(sets: Sequence[str | Path]) -> list[str]:
+    """Return short names that differ."""
+    names = [Path(one).name for one in sets]
+    return names if len(set(names)) == len(names) else [str(one) for one in sets]
+
+
+def _after(frame: Frame, seconds: float) -> Frame:
+    return replace(frame, timestamp_s=frame.timestamp_s + seconds)
+
+
+def _machine() -> str:
+    machine = environment()
+    return f"{machine['cpu']}, {machine['cpus']} CPUs"
+
+
+def _cell(value: float | str | None) -> str:
+    return "–" if value is None else str(value)
