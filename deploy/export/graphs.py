@@ -44,6 +44,7 @@ __all__ = [
     "make_variant",
     "shipped_as",
     "simplify",
+    "store_half",
 ]
 
 GraphPrecision = Literal["fp32", "fp16", "int8"]
@@ -105,7 +106,7 @@ def make_variant(source: Path, target: Path, variant: Variant, feeds: Feeds) -> 
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.stem}-") as folder:
         plain, made = Path(folder) / "plain.onnx", Path(folder) / "made.onnx"
         _single(source, plain)
-        _stored(plain, made)
+        store_half(plain, made)
         made.replace(target)
 
 
@@ -114,6 +115,30 @@ def shipped_as(source: Path) -> Variant:
     import onnx
 
     return "float16 weights" if _halves(onnx.load(str(source))) else "float32"
+
+
+def store_half(source: Path, target: Path) -> None:
+    """Write float16 weights, each with a Cast to float32 that is folded when the file is opened.
+
+    What is computed stays float32, on numbers rounded to float16; the file is half as large.
+    Weights of ``source`` may lie beside it; ``target`` is one file, at most 2 GB.
+    """
+    import onnx
+    from onnx import TensorProto, helper, numpy_helper
+
+    model = onnx.load(str(source))
+    casts = []
+    for tensor in model.graph.initializer:
+        values = numpy_helper.to_array(tensor)
+        if tensor.data_type != TensorProto.FLOAT or values.size < _SMALL:
+            continue
+        name = tensor.name
+        casts.append(helper.make_node("Cast", [f"{name}_half"], [name], to=TensorProto.FLOAT))
+        tensor.CopyFrom(numpy_helper.from_array(values.astype(np.float16), f"{name}_half"))
+    nodes = [*casts, *model.graph.node]
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+    onnx.save(model, str(target))
 
 
 def simplify(source: Path, target: Path) -> int:
@@ -208,26 +233,6 @@ def _single(source: Path, target: Path) -> None:
             tensor.CopyFrom(numpy_helper.from_array(values, halves[tensor.name].output[0]))
     casts = {cast.output[0] for cast in halves.values()}
     nodes = [n for n in model.graph.node if not (n.op_type == "Cast" and n.output[0] in casts)]
-    del model.graph.node[:]
-    model.graph.node.extend(nodes)
-    onnx.save(model, str(target))
-
-
-def _stored(source: Path, target: Path) -> None:
-    """Float16 initialisers, each followed by a Cast that is folded when the file is opened."""
-    import onnx
-    from onnx import TensorProto, helper, numpy_helper
-
-    model = onnx.load(str(source))
-    casts = []
-    for tensor in model.graph.initializer:
-        values = numpy_helper.to_array(tensor)
-        if tensor.data_type != TensorProto.FLOAT or values.size < _SMALL:
-            continue
-        name = tensor.name
-        casts.append(helper.make_node("Cast", [f"{name}_half"], [name], to=TensorProto.FLOAT))
-        tensor.CopyFrom(numpy_helper.from_array(values.astype(np.float16), f"{name}_half"))
-    nodes = [*casts, *model.graph.node]
     del model.graph.node[:]
     model.graph.node.extend(nodes)
     onnx.save(model, str(target))

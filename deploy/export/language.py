@@ -5,6 +5,10 @@ folder of a Qwen3. A graph that is in the wanted format already is taken as it i
 built from the safetensors. What a manifest says of the training goes along, so that every
 runtime prompts the model alike; a model without one gets long prompts and every mode.
 
+``fp16`` for the CPU stores float16 and computes float32, since graphs that compute float16 there
+stop after some tokens (ONNX Runtime 1.31: "Shape mismatch attempting to re-use buffer"). Graphs
+built for CUDA run nowhere else: their attention norms queries and keys itself.
+
 GGUF files lie side by side with one manifest and one ``tokenizer.json``. Of the embedded model
 they are written from the floats that its int4 graph computes with.
 
@@ -27,6 +31,7 @@ from ...reasoner.prompts import MODES
 from ...twin.errors import InputError, ModelError
 from .genai import Provider, build_genai, parameter_count
 from .gguf import KINDS, Kind, write_gguf
+from .graphs import store_half
 from .manifest import LanguageRecord
 
 __all__ = [
@@ -62,7 +67,7 @@ def write_language(
         folder: the bundle.
         precision: of the ONNX Runtime GenAI graph.
         gguf: kinds for llama.cpp, of :data:`~.gguf.KINDS`.
-        provider: what the graph is built for; one for ``cpu`` runs anywhere.
+        provider: what the graph is built for: one for ``cpu`` runs anywhere.
         threads: for quantisation to Q4_K_M.
 
     Raises:
@@ -171,7 +176,15 @@ def _build(place: Path, out: Path, precision: LanguagePrecision, provider: Provi
                 (clean / file.name).symlink_to(file.resolve())
         for name in ("manifest.json", "genai_config.json"):
             (clean / name).unlink(missing_ok=True)
-        build_genai(clean, out, precision, provider=provider)
+        if precision != "fp16" or provider != "cpu":
+            build_genai(clean, out, precision, provider=provider)
+            return
+        whole = Path(work) / "whole"
+        build_genai(clean, whole, "fp32", one_file=False)
+        out.mkdir(parents=True)
+        store_half(whole / "model.onnx", out / "model.onnx")
+        for name in ("genai_config.json", *_TOKENIZER):
+            shutil.move(str(whole / name), out / name)
 
 
 def _write_manifest(folder: Path, described: Mapping[str, Any], precision: str) -> None:
