@@ -75,8 +75,8 @@ def open_engine(
         raise ModelError(
             "expected TensorRT for device 'tensorrt', got neither the packages tensorrt and "
             "cuda-python nor an onnxruntime with TensorrtExecutionProvider: "
-            "pip install 'edgetwin[tensorrt]' or onnxruntime-gpu (on a Jetson: JetPack's own, in a "
-            "venv made with --system-site-packages), or use device 'cpu'"
+            "pip install 'edgetwin[tensorrt]' or onnxruntime-gpu (on a Jetson with JetPack 7: its "
+            "own, in a venv made with --system-site-packages), or use device 'cpu'"
         )
     return OnnxRuntimeEngine(
         file, device=device, threads=threads, gpu_memory_mb=gpu_memory_mb, fp16=fp16

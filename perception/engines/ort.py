@@ -59,7 +59,7 @@ def _providers(
         raise ModelError(
             f"expected an onnxruntime with {_PROVIDERS[device]} for device {device!r}, the one "
             f"installed has {', '.join(present)}; install onnxruntime-gpu (on a Jetson: "
-            "JetPack's wheel) or use device 'cpu'"
+            "wheels of pypi.jetson-ai-lab.io) or use device 'cpu'"
         )
     # Bounded arena: it grows by what is asked (not by powers of two) up to the limit.
     cuda = ("CUDAExecutionProvider", {

@@ -1,7 +1,7 @@
 """TensorRT: runs a serialised plan with NVIDIA's Python API, releases 10 and 11.
 
-Needs ``tensorrt`` and ``cuda-python`` (``[tensorrt]`` extra; a Jetson has JetPack's own
-TensorRT), imported when the first plan opens. A plan is code for one GPU: open only plans
+Needs ``tensorrt`` and ``cuda-python`` (``[tensorrt]`` extra; a Jetson with JetPack 7 has its own
+TensorRT, that of JetPack 6 is for Python 3.10), imported when the first plan opens. A plan is code for one GPU: open only plans
 that you or someone you trust built.
 
 Checked without a GPU: the types of every call against NVIDIA's binding, of releases 10 and
@@ -55,13 +55,13 @@ def require_tensorrt() -> str:
         version = str(trt.__version__)
     except (ImportError, OSError, AttributeError) as error:
         raise ModelError(
-            f"{MissingExtraError('tensorrt', 'tensorrt')} (on a Jetson: JetPack's own, in a venv "
-            f"made with --system-site-packages): {error}"
+            f"{MissingExtraError('tensorrt', 'tensorrt')} (on a Jetson with JetPack 7: its own, in "
+            f"a venv made with --system-site-packages): {error}"
         ) from error
     if int(version.split(".")[0]) < _OLDEST:
         raise ModelError(
             f"expected TensorRT {_OLDEST} or later, got {version}; update it (on a Jetson: "
-            "JetPack 6.1 or later), or use device 'cuda'"
+            "JetPack 7), or use device 'cuda'"
         )
     return version
 
