@@ -11,8 +11,9 @@ Not covered: mixing formats inside a graph, the choice by speed.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from numpy.typing import NDArray
 
 from ...perception.engines import Engine, open_engine
 from ...twin.errors import InputError, ModelError
-from .graphs import GRAPH_PRECISIONS, Feeds, GraphPrecision, convert
+from .graphs import GRAPH_PRECISIONS, Feeds, GraphPrecision, Rest, convert
 from .targets import Target
 
 __all__ = ["BOUNDS", "Bound", "Chosen", "Errors", "Tried", "choose", "ladder", "output_errors"]
@@ -109,12 +110,13 @@ def choose(
     held_out: Feeds,
     *,
     steps: tuple[GraphPrecision, ...] | None = None,
+    rest: Rest = "fp32",
     bounds: Mapping[GraphPrecision, Bound] | None = None,
 ) -> Chosen:
     """Write ``source`` to ``target`` in the first format of ``steps`` that meets its bound.
 
     ``feeds`` calibrate int8, ``held_out`` judge. ``steps`` are those of :func:`ladder`; their
-    last must be fp32. Without inputs to judge by a graph stays fp32.
+    last must be fp32. ``rest`` is what int8 leaves (:func:`~.graphs.convert`). Without inputs to judge by a graph stays fp32.
 
     Raises:
         InputError: if ``steps`` do not end with fp32.
@@ -128,7 +130,8 @@ def choose(
     tried: list[Tried] = []
     try:
         for step in steps:
-            one = _try(source, target, step, feeds, held_out, reference, allowed[step])
+            make = partial(convert, source, target, step, feeds, rest=rest)
+            one = _try(make, target, step, feeds, held_out, reference, allowed[step])
             tried.append(one)
             if one.kept:
                 error = None if one.errors is None else one.errors.worst
@@ -160,7 +163,7 @@ def output_errors(reference: Engine, engine: Engine, held_out: Feeds) -> Errors:
 
 
 def _try(
-    source: Path,
+    make: Callable[[], None],
     target: Path,
     step: GraphPrecision,
     feeds: Feeds,
@@ -173,7 +176,7 @@ def _try(
     if step != "fp32" and not len(held_out):
         return Tried(step, None, False, "no inputs to judge it by")
     try:
-        convert(source, target, step, feeds)
+        make()
         engine = open_engine(target, device="cpu", threads=1)
     except ModelError as error:
         if step == "fp32":

@@ -4,7 +4,8 @@
 float32. ``int8`` is static quantisation in the form that ONNX Runtime and TensorRT both read:
 QuantizeLinear and DequantizeLinear around convolutions and products with weights, signed and
 symmetric, weights per output channel, ranges from recorded inputs, biases left as floats.
-Products of two activations (attention) stay floats: they lose most and gain least.
+Products of two activations (attention) stay floats: they lose most and gain least. ``rest`` says
+which floats: float32 for a processor, float16 where TensorRT or CUDA computes.
 
 ``float16 weights``, for measurements only, is float32 whose weights are stored as float16 and
 cast when the file is opened: the same numbers in half the bytes.
@@ -38,6 +39,7 @@ __all__ = [
     "VARIANTS",
     "Feeds",
     "GraphPrecision",
+    "Rest",
     "Variant",
     "check",
     "convert",
@@ -49,6 +51,7 @@ __all__ = [
 
 GraphPrecision = Literal["fp32", "fp16", "int8"]
 GRAPH_PRECISIONS: tuple[GraphPrecision, ...] = get_args(GraphPrecision)
+Rest = Literal["fp32", "fp16"]
 Variant = Literal["float32", "float16 weights", "float16", "int8"]
 VARIANTS: tuple[Variant, ...] = get_args(Variant)
 Feeds = Sequence[Mapping[str, NDArray[Any]]]
@@ -62,10 +65,18 @@ _QUANTISED = ("Conv", "MatMul", "Gemm")
 _LEFT_OUT = ["MatMulAddFusion"]
 
 
-def convert(source: Path, target: Path, precision: GraphPrecision, feeds: Feeds = ()) -> None:
+def convert(
+    source: Path,
+    target: Path,
+    precision: GraphPrecision,
+    feeds: Feeds = (),
+    *,
+    rest: Rest = "fp32",
+) -> None:
     """Write ``source`` (float32 or float16 weights) to ``target`` in a number format.
 
-    The graph is simplified first and checked last; ``feeds`` calibrate int8.
+    The graph is simplified first and checked last; ``feeds`` calibrate int8, ``rest`` is what
+    int8 leaves.
 
     Raises:
         InputError: if the precision is unknown, or int8 is asked for without feeds.
@@ -92,6 +103,8 @@ def convert(source: Path, target: Path, precision: GraphPrecision, feeds: Feeds 
             made.write_bytes(half_precision(plain))
         else:
             _int8(plain, made, feeds)
+            if rest == "fp16":
+                made.write_bytes(half_precision(made))
         check(made)
         made.replace(target)
 

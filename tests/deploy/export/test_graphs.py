@@ -96,6 +96,20 @@ def test_int8_is_what_tensorrt_reads(tmp_path: Path) -> None:
     assert not any("Quantize" in name for name in attention.input)
 
 
+def test_int8_with_float16_around_it(tmp_path: Path) -> None:
+    source, target = graph(tmp_path / "g.onnx"), tmp_path / "int8.onnx"
+    found = choose(source, target, "int8", inputs(1, 2, 3), inputs(7, 8), rest="fp16")
+    assert found.precision == "int8"
+    assert unsupported(target, largest_opset=20) == []
+    constants = {
+        tensor.name: tensor.data_type for tensor in onnx.load(str(target)).graph.initializer
+    }
+    assert constants["weights_quantized"] == TensorProto.INT8
+    assert constants["offsets"] == constants["bias"] == TensorProto.FLOAT16
+    engine = open_engine(target, device="cpu", threads=1)
+    assert {port.dtype for port in (*engine.inputs, *engine.outputs)} == {"float32"}
+
+
 def test_simplification_keeps_the_operators_onnx_has(tmp_path: Path) -> None:
     source, target = graph(tmp_path / "g.onnx"), tmp_path / "s.onnx"
     assert simplify(source, target) >= 1
