@@ -12,6 +12,7 @@ other providers than ONNX Runtime's CPU one.
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterable, Sequence
@@ -20,16 +21,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import track
 
+from ...deploy.export.calibrate import Recording
 from ...deploy.export.graphs import VARIANTS, Feeds, Variant, make_variant, shipped_as
 from ...deploy.models import bundle_identities
 from ...perception.bundle import Bundle, Manifest, load_bundle
 from ...perception.depth import DepthEstimator
 from ...perception.detector import Detector
-from ...perception.engines import Engine, Port
 from ...perception.segmenter import Segmenter
 from ...reasoner.bundle import load_bundle as load_reasoner
 from ...twin import mask as rle
@@ -69,7 +69,7 @@ FIGURES = {
 
 WHOLE = "whole set"
 _MEMORY_FRAMES, _CALIBRATION_CLIP = 32, 8
-_MOST_FEEDS = 48  # inputs per graph that calibrate int8: bounds memory to some 150 MB
+_MOST_FEEDS = 48  # inputs per graph that calibrate int8: some 150 MB of files
 
 
 @dataclass
@@ -120,7 +120,9 @@ def evaluate_precision(
     seeds = SEEDS["val", "cell"]
     val = [rendered_world(seed, "cell", cache) for seed in seeds[:worlds]]
     clips = [rendered_world(seed, "cell", cache) for seed in seeds[:memory_worlds]]
-    feeds = record(bundle, (rendered_world(s, "cell", cache) for s in range(calibration_worlds)))
+    training = (rendered_world(seed, "cell", cache) for seed in range(calibration_worlds))
+    shutil.rmtree(work / "inputs", ignore_errors=True)
+    feeds = record(bundle, training, work / "inputs")
     bench = _Bench(bundle, val, clips, feeds, work, rounds)
     console = Console(stderr=True)
     jobs = [(name, variant) for name in names for variant in chosen]
@@ -239,50 +241,12 @@ def _table(rows: Sequence[dict[str, Any]], where: str, kinds: dict[str, Variant]
 # ---- recorded inputs
 
 
-class _Recorder:
-    """An engine that keeps the first inputs it is given."""
-
-    def __init__(self, engine: Engine, kept: list[dict[str, NDArray[Any]]]) -> None:
-        self._engine, self._kept = engine, kept
-
-    @property
-    def inputs(self) -> tuple[Port, ...]:
-        return self._engine.inputs
-
-    @property
-    def outputs(self) -> tuple[Port, ...]:
-        return self._engine.outputs
-
-    @property
-    def device(self) -> str:
-        return self._engine.device
-
-    def run(self, inputs: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-        if len(self._kept) < _MOST_FEEDS:
-            self._kept.append({name: np.array(value) for name, value in inputs.items()})
-        return self._engine.run(inputs)
-
-    def close(self) -> None:
-        self._engine.close()
-
-
-class _Recording(Bundle):
-    """A bundle whose engines keep their inputs in ``feeds``."""
-
-    def __init__(self, bundle: Bundle) -> None:
-        super().__init__(bundle.directory, bundle.manifest, device="cpu", threads=1)
-        self.feeds: dict[str, list[dict[str, NDArray[Any]]]] = {name: [] for name in ROLES}
-
-    def engine(self, filename: str) -> Engine:
-        return _Recorder(super().engine(filename), self.feeds.setdefault(filename, []))
-
-
-def record(bundle: Bundle, worlds: Iterable[RenderedWorld]) -> dict[str, Feeds]:
-    """Run every network on worlds as a device would; returns each graph's first inputs.
+def record(bundle: Bundle, worlds: Iterable[RenderedWorld], folder: Path) -> dict[str, Feeds]:
+    """Run every network on worlds as a device would; keeps a sample of each graph's inputs.
 
     Four pictures of each world, and a clip of its first frames for the memory.
     """
-    watched = _Recording(bundle)
+    watched = Recording(bundle, folder, _MOST_FEEDS)
     detector, segmenter, depth = Detector(watched), Segmenter(watched), DepthEstimator(watched)
     for world in worlds:
         for t in spread(len(world.rgb_thw3), 4):
@@ -290,7 +254,8 @@ def record(bundle: Bundle, worlds: Iterable[RenderedWorld]) -> dict[str, Feeds]:
             depth.depth_m(world.rgb_thw3[t])
             _segment(segmenter, world, t)
         follow(segmenter, _beginning(world, _CALIBRATION_CLIP))
-    return dict(watched.feeds)
+    kept = watched.kept("feeds")
+    return {name: kept.get(name, ()) for name in ROLES}
 
 
 def _stored_feed(feeds: Feeds, file: Path) -> Path:
