@@ -184,6 +184,7 @@ def _write_graphs(
                 recorded.feeds.get(name, ()),
                 recorded.held_out.get(name, ()),
                 steps=ladder(wanted, request.target),
+                rest="fp32" if request.target == "cpu" else "fp16",
             )
             records[name] = {
                 "role": role,
