@@ -10,6 +10,7 @@ Not covered: plans for another machine than this one; language models (see :mod:
 
 from __future__ import annotations
 
+import shlex
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
@@ -183,14 +184,16 @@ def list_engines(folder: str | Path) -> EngineReport:
 def trtexec_lines(
     folder: str | Path, *, fp16: bool = False, workspace_mb: int | None = None, level: int = 3
 ) -> list[str]:
-    """Return the ``trtexec`` line of every graph; needs no TensorRT.
+    """Return the shell lines that build every graph with ``trtexec``; needs no TensorRT.
+
+    The first makes the folder for the plans.
 
     Raises:
         ModelError: if the bundle cannot be read, or a file of it is changed.
     """
     bundle = _perception(folder)
     plans = bundle_plans(bundle.directory)
-    lines = []
+    lines = [shlex.join(["mkdir", "-p", str(plans)])]
     for file in _graphs(bundle):
         ports, _ = onnx_ports(file)
         options = _options(Path(folder), file, fp16, workspace_mb, level)
