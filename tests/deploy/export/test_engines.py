@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shlex
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -84,8 +87,6 @@ def test_a_graph_that_tensorrt_does_not_take_is_named(folder: Path) -> None:
     model.doc_string = "REFUSED"
     onnx.save(model, str(file))
     manifest = folder / "perception" / "manifest.json"
-    import hashlib
-
     document = json.loads(manifest.read_bytes())
     digest = hashlib.sha256(file.read_bytes()).hexdigest()
     document["networks"]["depth"]["files"]["depth.onnx"] = digest
@@ -181,3 +182,14 @@ def test_a_changed_graph_is_refused_before_anything_is_built(folder: Path) -> No
         trtexec_lines(folder)
     with pytest.raises(ModelError, match="not there"):
         build_engines(folder / "nowhere")
+
+
+def test_the_devices_commands_need_neither_torch_nor_onnx() -> None:
+    code = (
+        "import sys\n"
+        "from edgetwin.deploy.export import engines, engines_commands, smoke, upgrade\n"
+        "from edgetwin.deploy.export import edge_llm, trtexec, upgrade_commands\n"
+        "print([m for m in ('torch', 'onnx', 'transformers', 'tensorrt') if m in sys.modules])\n"
+    )
+    got = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert got.stdout == "[]\n"
