@@ -42,7 +42,7 @@ class Comparison:
     """Columns of figures, the first of which the others are measured against."""
 
     head: str
-    columns: dict[str, dict[str, float | str | None]]
+    columns: dict[str, dict[str, float | None]]
     details: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -204,7 +204,7 @@ def _plain_reasoner(models: str | Path, words: Sequence[str]) -> Any:
     return Forgetful()
 
 
-def _column(report: BenchReport, base: BenchReport) -> dict[str, float | str | None]:
+def _column(report: BenchReport, base: BenchReport) -> dict[str, float | None]:
     seen, said = report.document["perception"], report.document["answer"]
     reference = base.document["perception"]["frames_per_s"]
     same = [a == b for a, b in zip(report.answers, base.answers, strict=True)]
@@ -229,7 +229,7 @@ _NETWORKS = ("encoder", "detector", "segmenter", "memory", "depth")
 
 def _plain_column(
     side: dict[str, list[float]], base: dict[str, list[float]]
-) -> dict[str, float | str | None]:
+) -> dict[str, float | None]:
     frame, answer = percentiles(side["frame"]), percentiles(side["answer"])
     return {
         "frame by frame, frames/s": round(1000 / frame["mean"], 2),
@@ -257,5 +257,5 @@ def _machine() -> str:
     return f"{machine['cpu']}, {machine['cpus']} CPUs"
 
 
-def _cell(value: float | str | None) -> str:
+def _cell(value: float | None) -> str:
     return "–" if value is None else str(value)

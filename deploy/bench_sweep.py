@@ -109,10 +109,10 @@ def sweep(
     """
     if min([rounds, frames, *objects, *(s for size in sizes_hw for s in size)]) < 1:
         raise InputError("expected rounds, frames, objects and sizes of at least 1")
-    scenes = [
-        (str(n), n, FILM_HW) if axis == "objects" else (f"{n[1]}x{n[0]}", 4, n)
-        for n in (objects if axis == "objects" else sizes_hw)  # type: ignore[union-attr]
-    ]
+    if axis == "objects":
+        scenes = [(str(n), n, FILM_HW) for n in objects]
+    else:
+        scenes = [(f"{hw[1]}x{hw[0]}", 4, hw) for hw in sizes_hw]
     sides = [_Side(bundle, label, count, size) for label, count, size in scenes]
     for side in sides:
         side.run(max(2, frames // 4))
