@@ -19,7 +19,8 @@ on Orin (half for fp16, 256 for fp32), checked against the rates that are publis
 ``token_layer_ms`` is what one layer of a language model costs per token beyond reading its
 weights. Thor: Qwen3-0.6B in int4 at 270.2 tokens/s (TensorRT-Edge-LLM's performance page, 0.4.0)
 leaves 0.05 ms. Orin: SmolLM2-1.7B in int4 at 64.5 tokens/s (NVIDIA's Orin Nano Super blog, MLC)
-leaves 0.18 ms, SmolLM2-135M at 165 tokens/s (smolhub.com, llama.cpp) 0.16 ms.
+leaves 0.18 ms, SmolLM2-135M at 165 tokens/s (smolhub.com, llama.cpp) 0.16 ms. Processors: the
+embedded model in ONNX Runtime GenAI, measured.
 
 ``host_factor``: how much slower one core runs our own code than the one it was measured on
 (:mod:`.predict`); a guess from clocks and width, 2 for Cortex-A78AE, 1.3 for Neoverse V3AE.
@@ -150,7 +151,7 @@ def measure_cpu(seconds: float = 2.0) -> Device:
         rate * (2 if fast else 1),
         None,
         6,
-        0.0,
+        0.055,
         1.0,
         gpu=False,
         measured=True,

@@ -74,7 +74,7 @@ class Assumptions:
     kernels started per node. ``host_ms`` + ``host_object_ms`` per object + ``host_megapixel_ms``
     per megapixel are our own code around the networks per frame, on the machine it was measured
     on; ``decode_megapixel_ms`` decoding H.264 on its processor. ``base_mb``: the process with its
-    runtimes and no model. ``prompt_tokens``, ``new_tokens`` and ``steps``: a prompt, what of it
+    runtimes and no model. ``language_share``: ``compute_share`` of a language model's prompt. ``prompt_tokens``, ``new_tokens`` and ``steps``: a prompt, what of it
     is new for a further question on the same twin, and generated tokens that are not forced.
     """
 
@@ -85,10 +85,11 @@ class Assumptions:
     traffic_left: float
     kernels: float
     base_mb: float
-    host_ms: float = 1.3
-    host_object_ms: float = 0.5
-    host_megapixel_ms: float = 3.0
-    decode_megapixel_ms: float = 4.0
+    language_share: float
+    host_ms: float = 6.0
+    host_object_ms: float = 0.6
+    host_megapixel_ms: float = 4.2
+    decode_megapixel_ms: float = 4.4
     prompt_tokens: int = 122
     new_tokens: int = 20
     steps: int = 27
@@ -97,9 +98,13 @@ class Assumptions:
 
 # GPU: NanoOWL's 25 frames/s of OWL-ViT-B/16 need about a third of the AGX Orin's dense fp16 rate;
 # TensorRT fuses element-wise nodes into their neighbours, about a third of traffic and of nodes
-# is left. CPU: see measure.py; ONNX Runtime fuses little, and small activations stay in the cache.
-_GPU = Assumptions(0.35, 0.30, 0.5, 0.75, 0.35, 0.35, 550)
-_CPU = Assumptions(0.55, 0.40, 0.1, 1.0, 0.35, 0.7, 110)
+# is left; the process with CUDA's context and TensorRT is a guess. CPU: fitted to the embedded
+# graphs in processor time on one core of a Xeon (GEMM 0.153 TFLOPS, copies 20 GB/s): graphs within
+# -25 % to +25 %, the text tower +38 %. Host code: the same way, 1 to 8 objects, 256x256 to
+# 1920x1080; decoding: three camera clips of 1280x720, 3.8 to 4.9 ms per megapixel. A GPU's
+# host is assumed to run it ``host_factor`` times as slowly.
+_GPU = Assumptions(0.35, 0.30, 0.5, 0.75, 0.35, 0.35, 550, 0.35)
+_CPU = Assumptions(0.75, 0.50, 0.1, 1.0, 0.35, 0.6, 110, 0.48)
 
 
 def assumptions(device: Device) -> Assumptions:
@@ -353,7 +358,7 @@ def _answers(
     context = assumed.prompt_tokens + assumed.steps
     read = language.token_bytes(precision, context)
     rate = device.fp16_tflops if device.gpu else device.fp32_tflops
-    reached = rate * assumed.compute_share * 1e12
+    reached = rate * assumed.language_share * 1e12
     bandwidth = device.bandwidth_gb_s * assumed.bandwidth_share * 1e9
     one = language.token_flops(context) / reached
     token_s = max(read / bandwidth, one) + language.layers * device.token_layer_ms / 1000
