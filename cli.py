@@ -16,6 +16,7 @@ import typer
 
 from . import __version__
 from .deploy.ask_commands import register as register_ask
+from .deploy.bench_commands import register as register_bench
 from .deploy.console import (
     DeviceOption,
     LanguageOption,
@@ -251,32 +252,8 @@ def sim(
         print(paths["video"])
 
 
-@app.command()
-def bench(
-    clips: Annotated[list[Path], typer.Argument(help="Clips to measure on.")],
-    models: ModelsOption = "embedded",
-    repeat: Annotated[int, typer.Option(min=1, help="Passes over each clip.")] = 1,
-    out: Annotated[Path | None, typer.Option("-o", "--out", help="JSON file to write.")] = None,
-    write_readme: Annotated[
-        Path | None, typer.Option("--write-readme", help="File whose bench section is replaced.")
-    ] = None,
-) -> None:
-    """Measure perception frames/s, answer ms and peak memory on this machine."""
-    from .deploy.bench import bench as measure
-    from .deploy.stream.sinks import make_folder, write_json
-
-    report = measure(clips, models, repeat=repeat)
-    if out is not None:
-        make_folder(out.parent)
-        write_json(out, report.document)
-    print(report.markdown())
-    if write_readme is not None:
-        from .distill.evaluate.report import replace_section
-
-        replace_section(write_readme, "bench", report.markdown())
-
-
 register_ask(app)
+register_bench(app)
 
 
 def _worlds(count: int) -> Sequence[Clip]:
