@@ -74,7 +74,8 @@ class Assumptions:
     kernels started per node. ``host_ms`` + ``host_object_ms`` per object + ``host_megapixel_ms``
     per megapixel are our own code around the networks per frame, on the machine it was measured
     on; ``decode_megapixel_ms`` decoding H.264 on its processor. ``base_mb``: the process with its
-    runtimes and no model. ``language_share``: ``compute_share`` of a language model's prompt. ``prompt_tokens``, ``new_tokens`` and ``steps``: a prompt, what of it
+    runtimes and no model. ``language_share``: ``compute_share`` of a language model's prompt. ``cast_cost``: how much
+    longer a graph takes that is stored in half precision where the device computes in single. ``prompt_tokens``, ``new_tokens`` and ``steps``: a prompt, what of it
     is new for a further question on the same twin, and generated tokens that are not forced.
     """
 
@@ -86,6 +87,7 @@ class Assumptions:
     kernels: float
     base_mb: float
     language_share: float
+    cast_cost: float = 0.0
     host_ms: float = 6.0
     host_object_ms: float = 0.6
     host_megapixel_ms: float = 4.2
@@ -100,11 +102,12 @@ class Assumptions:
 # TensorRT fuses element-wise nodes into their neighbours, about a third of traffic and of nodes
 # is left; the process with CUDA's context and TensorRT is a guess. CPU: fitted to the embedded
 # graphs in processor time on one core of a Xeon (GEMM 0.153 TFLOPS, copies 20 GB/s): graphs within
-# -25 % to +25 %, the text tower +38 %. Host code: the same way, 1 to 8 objects, 256x256 to
+# -25 % to +25 %, the text tower +38 %; int8 graphs took 0.95 to 1.09 of float32's time, float16
+# ones 1.00 to 1.26. Host code: the same way, 1 to 8 objects, 256x256 to
 # 1920x1080; decoding: three camera clips of 1280x720, 3.8 to 4.9 ms per megapixel. A GPU's
 # host is assumed to run it ``host_factor`` times as slowly.
 _GPU = Assumptions(0.35, 0.30, 0.5, 0.75, 0.35, 0.35, 550, 0.35)
-_CPU = Assumptions(0.75, 0.50, 0.1, 1.0, 0.35, 0.6, 110, 0.48)
+_CPU = Assumptions(0.75, 0.38, 0.1, 1.0, 0.35, 0.6, 110, 0.48, 0.12)
 
 
 def assumptions(device: Device) -> Assumptions:
@@ -288,7 +291,8 @@ def graph_ms(
         memory = moved / (device.bandwidth_gb_s * assumed.bandwidth_share * 1e9)
         spent["compute" if compute > memory else "memory"] += 1000 * max(compute, memory)
         spent["kernels"] += kind.nodes * assumed.kernels * device.kernel_us / 1000
-    return sum(spent.values()), max(spent, key=lambda name: spent[name])
+    casts = 0.0 if device.gpu or counts.float_bytes == 4 else assumed.cast_cost
+    return sum(spent.values()) * (1 + casts), max(spent, key=lambda name: spent[name])
 
 
 def _rates(
