@@ -96,6 +96,30 @@ def test_int8_is_what_tensorrt_reads(tmp_path: Path) -> None:
     assert not any("Quantize" in name for name in attention.input)
 
 
+def test_first_and_last_products_stay_floats(tmp_path: Path) -> None:
+    """Six products in a row, with a second output after the third."""
+    rng = np.random.default_rng(0)
+    held = [
+        numpy_helper.from_array(rng.normal(0, 0.3, (16, 16)).astype(np.float32), f"w{k}")
+        for k in range(6)
+    ]
+    nodes = [helper.make_node("MatMul", [f"h{k}", f"w{k}"], [f"m{k}"], f"p{k}") for k in range(6)]
+    nodes += [helper.make_node("Tanh", [f"m{k}"], [f"h{k + 1}"], f"t{k}") for k in range(6)]
+    nodes.sort(key=lambda node: (node.name[1], node.name[0]))
+    values = [
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, [4, 16])
+        for name in ("h0", "h3", "h6")
+    ]
+    made = helper.make_graph(nodes, "g", values[:1], values[1:], held)
+    opsets = [helper.make_opsetid("", 20)]
+    onnx.save(helper.make_model(made, opset_imports=opsets, ir_version=10), tmp_path / "g.onnx")
+    feeds = [{"h0": rng.normal(0, 1, (4, 16)).astype(np.float32)}]
+    convert(tmp_path / "g.onnx", tmp_path / "t.onnx", "int8", feeds)
+    names = {tensor.name for tensor in onnx.load(tmp_path / "t.onnx").graph.initializer}
+    quantised = {name[:2] for name in names if name.endswith("_quantized")}
+    assert quantised == {"w1", "w3", "w4"}
+
+
 def test_int8_with_float16_around_it(tmp_path: Path) -> None:
     source, target = graph(tmp_path / "g.onnx"), tmp_path / "int8.onnx"
     found = choose(source, target, "int8", inputs(1, 2, 3), inputs(7, 8), rest="fp16")
