@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -26,7 +27,7 @@ def pair() -> tuple[Bundle, Bundle]:
 def test_torch_and_graph_give_the_same(pair: tuple[Bundle, Bundle], name: str) -> None:
     onnx, torch = (one.engine(name) for one in pair)
     rng = np.random.default_rng(0)
-    feeds = {}
+    feeds: dict[str, Any] = {}
     for port in onnx.inputs:
         shape = tuple(n if isinstance(n, int) else 3 for n in port.shape)
         if port.dtype == "int64":
