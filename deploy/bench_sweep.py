@@ -120,9 +120,7 @@ def sweep(
     before = [side.spent_ms() for side in sides]
     for _ in range(rounds):
         for side, to in zip(sides, times, strict=True):
-            start = time.perf_counter()
-            side.run(frames)
-            to.append(1000 * (time.perf_counter() - start) / frames)
+            to.append(side.run(frames) / frames)
     found = Sweep(axis, bundle.name, rounds=rounds, frames=frames)
     for side, to, base in zip(sides, times, before, strict=True):
         spent = {
@@ -152,11 +150,14 @@ class _Side:
         self._spent: dict[str, float] = {}
         self._perceiver.listen(self._heard)
 
-    def run(self, frames: int) -> None:
-        """Observe so many frames."""
+    def run(self, frames: int) -> float:
+        """Observe so many frames; returns milliseconds, without those of drawing them."""
+        spent = 0.0
         for _ in range(frames):
-            # Frames are drawn beforehand elsewhere; here drawing is a small part of a frame.
-            twin = self._perceiver.observe(self.film.frame(self._next))
+            frame = self.film.frame(self._next)
+            start = time.perf_counter()
+            twin = self._perceiver.observe(frame)
+            spent += 1000 * (time.perf_counter() - start)
             self._next += 1
             if len(twin.objects) != self.film.objects:
                 raise ModelError(
@@ -164,6 +165,7 @@ class _Side:
                     f"the point {self.label}, got {len(twin.objects)}: points would not be of "
                     "the work they say"
                 )
+        return spent
 
     def spent_ms(self) -> dict[str, float]:
         """Return milliseconds per stage since the start."""
