@@ -64,7 +64,7 @@ def estimate(
     from .predict import estimate as foretell
 
     seen = _stream(stream, objects)
-    counts, bundle = _counts(models)
+    counts, bundle = _counts(models, measure)
     model = _language(models, language)
     device = find_device(target)
     assumed = with_assumptions(assumptions(device), _changes(assume or []))
@@ -112,15 +112,18 @@ def _stream(text: str, objects: int) -> Stream:
     return Stream(int(parts[1]), int(parts[2]), float(parts[3]), objects)
 
 
-def _counts(models: str) -> tuple[SetCounts, Bundle | None]:
-    """Return a set's counts, and its bundle where there is one here."""
-    from ...perception.bundle import load_bundle
+def _counts(models: str, measure: bool) -> tuple[SetCounts, Bundle | None]:
+    """Return a set's counts, and its bundle where there is one here or it is to be measured."""
+    from ...perception.bundle import load_bundle, models_home
     from ...twin.errors import EdgeTwinError, ModelError
     from ..export.manifest import MANIFEST, load
     from ..models import set_folders
     from .uses import SetCounts, count_set, known_sets
 
     known = known_sets().get(models)
+    exported = (models_home() / models / "manifest.json").is_file()
+    if known is not None and not measure and not exported:
+        return known, None  # so that the hub is not asked for weights that nothing reads
     try:
         bundle = load_bundle(set_folders(models)[0], device="auto")
     except EdgeTwinError:
@@ -143,6 +146,7 @@ def _counts(models: str) -> tuple[SetCounts, Bundle | None]:
 
 def _language(models: str, language: str | None) -> LanguageCounts | None:
     from ...reasoner.bundle import EMBEDDED
+    from ..export.manifest import MANIFEST, load
     from ..models import set_folders
     from .language import language_of, published
 
@@ -151,7 +155,12 @@ def _language(models: str, language: str | None) -> LanguageCounts | None:
     if language is None:
         where = set_folders(models)[1]
         folder = EMBEDDED if str(where) == "embedded" else Path(where)
-        return language_of(folder) if (folder / "config.json").is_file() else None
+        parameters = None
+        if (Path(models) / MANIFEST).is_file():
+            records = load(models).manifest.languages
+            parameters = next((r.parameters for r in records if r.place == "reasoner"), None)
+        told = (folder / "config.json").is_file() or parameters is not None
+        return language_of(folder, parameters) if told else None
     return language_of(Path(language)) if Path(language).is_dir() else published(language)
 
 

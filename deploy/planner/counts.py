@@ -6,8 +6,8 @@ loaded into numbers, so files of hundreds of megabytes cost little memory beyond
 
 Needs the onnx package (``[export]`` extra); a bundle carries the result, so a device does not.
 
-Not covered: subgraphs of If, Loop and Scan, operators outside ONNX's own domain, sizes that
-depend on data: their nodes are counted in ``GraphCounts.unknown`` and left out.
+Not covered, counted in ``GraphCounts.unknown`` and left out: subgraphs of If, Loop and Scan,
+operators outside ONNX's own domain, sizes that depend on data.
 """
 
 from __future__ import annotations
@@ -74,8 +74,8 @@ def free_dimensions(path: Path) -> tuple[str, ...]:
         MissingExtraError, ModelError: as :func:`count`.
     """
     inputs = _load(path).graph.input
-    dims = (d for value in inputs for d in value.type.tensor_type.shape.dim)
-    return tuple(sorted({d.dim_param for d in dims if d.dim_param}))
+    dims = [d.dim_param for value in inputs for d in value.type.tensor_type.shape.dim]
+    return tuple(sorted(set(dims) - {""}))
 
 
 def _load(path: Path) -> onnx.ModelProto:
@@ -246,16 +246,13 @@ class _Walk:
             return [np.array(shape[ends.get("start", 0) : ends.get("end")], np.int64)]
         if not all(name in self.values for name in names):
             return None
-        if node.op_type in ("ConstantOfShape", "Expand", "Tile", "Range") and not _few(
-            node, [self.values[n] for n in names]
-        ):
+        given = {name: self.values[name] for name in names}
+        makes = node.op_type in ("ConstantOfShape", "Expand", "Tile", "Range")
+        if makes and not _few(node, list(given.values())):
             return None
         try:
-            return list(
-                ReferenceEvaluator(_alone(node, self.opsets, self.known)).run(
-                    None, {n: self.values[n] for n in names}
-                )
-            )
+            alone = _alone(node, self.opsets, self.known)
+            return list(ReferenceEvaluator(alone).run(None, given))
         except Exception:  # an operator that the evaluator lacks: its shape is inferred instead
             return None
 

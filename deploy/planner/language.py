@@ -87,23 +87,40 @@ def published(name: str) -> LanguageCounts:
     return _from_config(name, PUBLISHED[name], None)
 
 
-def language_of(folder: Path) -> LanguageCounts:
+def language_of(folder: Path, parameters: int | None = None) -> LanguageCounts:
     """Read the model in a folder: ``config.json`` of transformers and the weights beside it.
+
+    A folder of ONNX Runtime GenAI has ``genai_config.json`` in its place, which does not tell
+    the number of ``parameters``: a bundle's manifest does. All of them count per token there.
 
     Raises:
         ModelError: if there is no configuration, or it is none of such a model.
     """
-    file = folder / "config.json"
+    kept = [f for f in folder.glob("model.onnx*") if f.is_file()]
+    stored = sum(f.stat().st_size for f in kept) or None
+    if (folder / "config.json").is_file() or parameters is None:
+        return _from_config(folder.name, _read(folder / "config.json"), stored)
+    decoder = _read(folder / "genai_config.json").get("model", {}).get("decoder", {})
     try:
-        config = json.loads(file.read_bytes())
+        layers, groups = int(decoder["num_hidden_layers"]), int(decoder["num_key_value_heads"])
+        kv_bytes = 2 * layers * groups * int(decoder["head_size"]) * 2
+    except (KeyError, TypeError, ValueError) as error:
+        raise ModelError(
+            f"expected num_hidden_layers, num_key_value_heads and head_size in "
+            f"{folder / 'genai_config.json'}, got {error!r}; export the bundle again"
+        ) from error
+    return LanguageCounts(folder.name, layers, parameters, parameters, kv_bytes, stored)
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(file.read_bytes())
     except (OSError, ValueError) as error:
         raise ModelError(
             f"expected a language model's configuration at {file}, got {error}; give a folder that "
             f"has one, or a published name ({', '.join(PUBLISHED)})"
         ) from error
-    kept = [f for f in folder.glob("model.onnx*") if f.is_file()]
-    stored = sum(f.stat().st_size for f in kept) or None
-    return _from_config(folder.name, config, stored)
+    return found if isinstance(found, dict) else {}
 
 
 def _from_config(name: str, config: Mapping[str, Any], stored: int | None) -> LanguageCounts:

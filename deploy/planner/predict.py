@@ -8,8 +8,8 @@ costs. Every share, factor and count that is not counted from the graphs is an
 How good that is: :mod:`.measure` puts predictions beside measurements. For boards that were
 never measured here, a published figure bounds the error: OWL-ViT-B/16 at 768 pixels runs at 25
 frames/s on an AGX Orin by NVIDIA's NanoOWL, which the shares below foretell within a third.
-On one core, graphs that nothing was fitted to (SAM 2.1-tiny at 512, OWLv2-base at 480, Depth
-Anything V2 Small at 252 pixels) were foretold within -25 % to +26 % of their processor time.
+On one core, graphs that nothing was fitted to (SAM 2.1-tiny, OWLv2-base, Depth Anything V2 Small)
+were foretold within -25 to +26 % at half their published size, -43 to +25 % at the full one.
 
 Not covered: decoding on the GPU, several streams, throttling, networks that run at once on one
 GPU (they are added up), looks that content asks for beyond the set's interval.

@@ -117,6 +117,34 @@ def test_a_folder_without_configuration_is_refused(tmp_path: Path) -> None:
         language_of(tmp_path)
 
 
+def test_a_genai_folder_with_the_manifests_parameters(tmp_path: Path) -> None:
+    decoder = {"num_hidden_layers": 5, "num_key_value_heads": 2, "head_size": 64}
+    (tmp_path / "genai_config.json").write_text(json.dumps({"model": {"decoder": decoder}}))
+    (tmp_path / "model.onnx").write_bytes(b"x" * 100)
+    (tmp_path / "model.onnx.data").write_bytes(b"x" * 900)
+    found, own = language_of(tmp_path, 4_467_072), language_of(EMBEDDED)
+    assert (found.layers, found.kv_bytes, found.stored_bytes) == (own.layers, own.kv_bytes, 1000)
+    assert found.token_parameters == own.token_parameters
+    (tmp_path / "genai_config.json").write_text("[]")
+    with pytest.raises(ModelError, match="head_size"):
+        language_of(tmp_path, 1)
+
+
+def test_the_edge_set_is_known_without_its_weights(monkeypatch: pytest.MonkeyPatch) -> None:
+    def never(*_: object, **__: object) -> None:
+        raise AssertionError("asked for weights")
+
+    monkeypatch.setattr("edgetwin.perception.bundle.load_bundle", never)
+    document = json.loads(command("--target", "jetson-thor", "--models", "edge", "--json"))
+    stages = {(s["graph"], s["use"]): s for s in document["stages"]}
+    # OWLv2-base at 960 pixels: a ViT-B/16 on 3,601 tokens, counted by hand, and its heads.
+    tokens, width = 3601, 768
+    vit = 12 * (2 * tokens * 12 * width**2 + 4 * tokens**2 * width) / 1e9
+    assert stages["detector_image.onnx", "look"]["gflop"] == pytest.approx(vit, rel=0.05)
+    assert stages["detector_image.onnx", "look"]["per_frame"] == 1 / 8
+    assert document["answers"]["model"] == "qwen3-0.6b"
+
+
 def test_more_work_never_takes_less() -> None:
     counts = known_sets()["embedded"]
 
