@@ -266,6 +266,8 @@ def _fields(
             "clips": recorded.clips,
             "frames": recorded.frames,
             "inputs": {name: len(fed) for name, fed in recorded.feeds.items()},
+            "driven": recorded.driven,
+            "shared": recorded.shared,
         }
     return {
         "name": source.name,

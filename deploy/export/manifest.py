@@ -103,11 +103,17 @@ class LanguageRecord(_Strict):
 
 
 class Calibrated(_Strict):
-    """What int8 ranges were taken from: clips by SHA-256, frames, inputs per graph."""
+    """What int8 ranges were taken from: clips by SHA-256, frames, inputs per graph.
+
+    ``driven`` graphs got boxes on a grid, since the clips showed no object; ``shared`` ones were
+    judged on the inputs that calibrate them.
+    """
 
     clips: dict[str, Sha256]
     frames: int
     inputs: dict[str, int]
+    driven: tuple[str, ...] = ()
+    shared: tuple[str, ...] = ()
 
 
 class DeviceManifest(_Strict):

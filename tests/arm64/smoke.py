@@ -38,8 +38,15 @@ RUNS = ROOT / "runs" / "arm64"
 CLIP = ROOT / "examples" / "spatial.mp4"
 QUESTION = "What is left of the blue glass?"
 ROOMS = ("twin", "perception", "reasoner", "deploy", "distill")
-SHOWN = ("numpy", "opencv-python-headless", "av", "onnxruntime", "onnxruntime-genai", "llguidance")
-SHOWN += ("pydantic-core",)
+SHOWN = (
+    "numpy",
+    "opencv-python-headless",
+    "av",
+    "onnxruntime",
+    "onnxruntime-genai",
+    "llguidance",
+    "pydantic-core",
+)
 # Writes what runs it, then is `edgetwin`: argv[1] is the facts' file, the rest is for edgetwin.
 PROGRAM = f"""
 import json, platform, sys
@@ -85,7 +92,7 @@ def cut(source: Path, target: Path, frames: int) -> int:
 def copy_sources(target: Path) -> None:
     """The package as it stands now, so that both machines run the same lines."""
     shutil.rmtree(target, ignore_errors=True)
-    skip = shutil.ignore_patterns("__pycache__", "*.safetensors.index", "*.pyc")
+    skip = shutil.ignore_patterns("__pycache__", "*.onnx.data")
     for room in ROOMS:
         shutil.copytree(ROOT / room, target / "edgetwin" / room, ignore=skip)
     for name in ("__init__.py", "cli.py", "py.typed"):

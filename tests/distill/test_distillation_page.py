@@ -26,7 +26,7 @@ LINES = [line for block in blocks("bash") for line in block.splitlines() if line
 
 def test_the_page_shows_the_commands_of_distillation() -> None:
     shown = {tuple(shlex.split(line)[1:3]) for line in LINES}
-    stages = ("reasoner", "teacher", "chains", "sft", "grpo", "estimate", "ablate")
+    stages = ("reasoner", "teacher", "chains", "sft", "grpo", "estimate", "ablate", "curves")
     assert shown == {*(("distill", name) for name in stages), ("eval", "distilled")}
 
 
