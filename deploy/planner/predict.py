@@ -264,7 +264,8 @@ def estimate(
         answers = _answers(language, device, given, language_precision)
     notes = [
         f"a look every {every} frames, masks follow by {'memory' if follows else 'boxes'}, depth "
-        f"every {DEPTH_EVERY} frames; content asks for more looks, which are not foretold"
+        f"every {DEPTH_EVERY} frames; content asks for more looks, which are not foretold",
+        "memory is an upper bound: attention that is not fused, every graph's peak at once",
     ]
     unknown = sum(work.unknown for pair in counts.uses.values() for work in pair[:1])
     if unknown:
