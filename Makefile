@@ -15,7 +15,7 @@ DEVICE := $(VENV)/.installed-device
 TRAIN := $(VENV)/.installed-test
 WORKERS ?= 2
 
-.PHONY: run test test-llama check lint bench clean
+.PHONY: run test test-llama arm64 check lint bench clean
 
 run: $(DEVICE)
 	@$(BIN)/edgetwin run examples/affordance.mp4 -q "What could I cut paper with?" -o $(OUT)/affordance
@@ -33,6 +33,11 @@ test: lint
 test-llama: $(TRAIN)
 	$(PIP) --editable '.[llama]'
 	$(BIN)/pytest tests/reasoner/test_llama_cpp.py tests/distill/test_reasoner_gguf.py tests/distill/test_evaluate_language.py
+
+# The same answer on aarch64: Debian's arm64 libraries and the real wheels under qemu's emulation,
+# in runs/arm64 (1.5 GB, minutes).
+arm64: $(DEVICE)
+	$(BIN)/python -m tests.arm64.smoke
 
 check: test
 
