@@ -6,8 +6,13 @@ The names below are the public interface; each is imported when it is first used
 
 from __future__ import annotations
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
+
+# ONNX Runtime's wheels (1.31, GenAI 0.18) write a device id and events into ~/.cache/Microsoft and
+# upload them. Nothing here sends anything unasked; set it to 0 to allow it.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 if TYPE_CHECKING:
     from .deploy.models import Models, load_models
