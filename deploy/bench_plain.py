@@ -26,7 +26,7 @@ from ..perception.resample import resize
 from ..twin.errors import MissingExtraError, ModelError
 from .bench_script import Scene
 
-__all__ = ["Plain", "Straightforward", "plain_of"]
+__all__ = ["Plain", "Straightforward", "plain_of", "quiet"]
 
 _IMAGE_CLASSES = {"sam2_video": "Sam2Model", "edgetam_video": "EdgeTamModel"}
 
@@ -80,7 +80,7 @@ def _from_safetensors(bundle: Bundle) -> Plain:
                 "transformers, got none; compare the embedded set, or live hub checkpoints"
             )
     models = {role: load_safetensors(bundle.path(f"{role}.safetensors"), role) for role in entries}
-    with tempfile.TemporaryDirectory(prefix="edgetwin-plain-") as folder, _quiet():
+    with tempfile.TemporaryDirectory(prefix="edgetwin-plain-") as folder, quiet():
         models["segmenter"].save_pretrained(folder)
         image = _image_model(Path(folder), models["segmenter"])
     tokenizer = json.loads(bundle.path("detector_tokenizer.json").read_bytes())
@@ -92,12 +92,12 @@ def _image_model(folder: Path, video: Any) -> Any:
     import transformers
 
     name = _IMAGE_CLASSES[str(video.config.model_type)]
-    with _quiet():
+    with quiet():
         return getattr(transformers, name).from_pretrained(folder).eval()
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """No progress bars, and no warning that a video checkpoint is loaded as an image model."""
     from transformers.utils import logging
 

@@ -8,15 +8,13 @@ may be another. Importing this needs torch and transformers.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 import transformers
-from transformers.utils import logging
 
+from ...deploy.bench_plain import quiet
 from ...deploy.bench_script import NAMES
 from ...perception.query_words import clip_json
 from ...twin.errors import ModelError
@@ -56,22 +54,8 @@ def build(role: str, segmenter: str, side: int, seed: int, folder: Path) -> None
         model = _depth(side)
     else:
         model = _sam2(side) if segmenter == "sam2.1-tiny" else _edgetam(side)
-    with _quiet():
+    with quiet():
         model.eval().save_pretrained(folder)
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """No progress bars, and no warning that a video checkpoint is loaded as an image model."""
-    shows, level = logging.is_progress_bar_enabled(), logging.get_verbosity()
-    logging.disable_progress_bar()
-    logging.set_verbosity_error()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(level)
-        if shows:
-            logging.enable_progress_bar()
 
 
 def _detector(side: int, folder: Path) -> Any:
