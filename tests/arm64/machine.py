@@ -149,6 +149,7 @@ def _unpacked(
     env = _apt(folder, mirror, suite, architecture)
     advice = "is Debian's archive reachable? run this again: what was fetched is kept"
     call(["apt-get", "-q", "update"], timeout_s=600, advice=advice, env=env)
+    call(["apt-get", "-q", "autoclean"], timeout_s=60, advice=advice, env=env)  # of older versions
     if packages[0].startswith("qemu"):  # a static program: what it recommends is not needed
         place = folder / "cache" / "archives"
         call(

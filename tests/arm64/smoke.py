@@ -102,7 +102,7 @@ def copy_sources(target: Path) -> None:
 def answer(
     python: Sequence[str], paths: Sequence[Path], out: Path, clip: Path, minutes: float
 ) -> dict[str, Any]:
-    """One ``edgetwin run`` into ``out``: what ran it, and its seconds.
+    """One ``edgetwin run`` into ``out``: what ran it, and its seconds (by the clock, of the CPU).
 
     Raises:
         SmokeError: it failed or took longer than ``minutes``.
@@ -120,7 +120,7 @@ def answer(
     told = out / "output.txt"
     command = [*python, "-c", PROGRAM, str(out / "facts.json"), "run", str(clip)]
     command += ["-q", QUESTION, "-o", str(out / "run")]
-    start = time.monotonic()
+    start, used = time.monotonic(), _children_s()
     try:
         with told.open("w") as sink:
             code = subprocess.run(
@@ -135,7 +135,13 @@ def answer(
         last = "\n".join(told.read_text(errors="replace").splitlines()[-8:])
         raise SmokeError(f"edgetwin run ended with {code}; its last words, all in {told}:\n{last}")
     facts: dict[str, Any] = json.loads((out / "facts.json").read_text())
-    return {**facts, "seconds": time.monotonic() - start}
+    return {**facts, "seconds": time.monotonic() - start, "cpu_s": _children_s() - used}
+
+
+def _children_s() -> float:
+    """CPU seconds of every program that was started and has ended."""
+    spent = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return spent.ru_utime + spent.ru_stime
 
 
 def _check(facts: dict[str, Any], machine: str, source: Path) -> None:
@@ -164,7 +170,8 @@ def _tell_run(log: Log, facts: dict[str, Any], out: Path) -> None:
     log(f"{facts['machine']}: Python {facts['python']}, {facts['libc']}; {packages}")
     log(
         f"{facts['machine']}: {document['status']}, objects: {objects}; "
-        f"plan {json.dumps(document['plan'])}; {facts['seconds']:.1f} s"
+        f"plan {json.dumps(document['plan'])}; "
+        f"{facts['seconds']:.1f} s, of the CPU {facts['cpu_s']:.1f} s"
     )
 
 
