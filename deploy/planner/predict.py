@@ -103,13 +103,14 @@ class Assumptions:
 # GPU: NanoOWL's 25 frames/s of OWL-ViT-B/16 need about a third of the AGX Orin's dense fp16 rate;
 # TensorRT fuses element-wise nodes into their neighbours, about a third of traffic and of nodes
 # is left; the process with CUDA's context and TensorRT is a guess. CPU: fitted to the embedded
-# graphs in processor time on one core of a Xeon (GEMM 0.153 TFLOPS, copies 20 GB/s): graphs within
-# -25 % to +25 %, the text tower +38 %; int8 graphs took 0.95 to 1.09 of float32's time, float16
-# ones 1.00 to 1.26. Host code: the same way, 1 to 8 objects, 256x256 to
-# 1920x1080; decoding: three camera clips of 1280x720, 3.8 to 4.9 ms per megapixel. A GPU's
+# set on an idle Xeon with two threads (GEMM 0.33 TFLOPS, copies 30 GB/s; the language model has
+# one): graphs within -20 % to +27 %, 43.0 frames/s foretold and 43.8 measured, 36.5 and 32.7 frame
+# by frame, 295 MB. Int8 graphs took 0.95 to 1.09 of float32's processor time, float16 ones 1.00 to
+# 1.26. Host code: processor time with 1 to 8 objects, 256x256 to 1920x1080; decoding: three camera
+# clips of 1280x720, 3.8 to 4.9 ms per megapixel. A GPU's
 # host is assumed to run it ``host_factor`` times as slowly.
 _GPU = Assumptions(0.35, 0.30, 0.5, 0.75, 0.35, 0.35, 550, 0.35)
-_CPU = Assumptions(0.75, 0.38, 0.1, 1.0, 0.35, 0.6, 110, 0.48, 0.12)
+_CPU = Assumptions(0.55, 0.38, 0.05, 1.0, 0.35, 0.6, 236, 0.24, 0.12)
 
 
 def assumptions(device: Device) -> Assumptions:
