@@ -11,7 +11,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 # ONNX Runtime's wheels (1.31, GenAI 0.18) write a device id and events into ~/.cache/Microsoft and
-# upload them. Nothing here sends anything unasked; set it to 0 to allow it.
+# carry a client that can send them. Nothing here tells anything unasked; 0 allows it.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 if TYPE_CHECKING:
