@@ -9,6 +9,7 @@ Not covered: which of the two is right. That takes ground truth (``edgetwin eval
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -98,7 +99,8 @@ class TwinDifference:
 
 @dataclass(slots=True)
 class AnswerDifference:
-    """Questions of which two reasoners wrote the same plan, and named the same ids."""
+    """Questions of which two reasoners wrote the same plan, and gave the same answer: status,
+    ids, and a number within 2 %."""
 
     questions: int = 0
     same_plans: int = 0
@@ -112,6 +114,7 @@ class AnswerDifference:
 
 
 _EXAMPLES = 5
+_VALUE = 0.02  # of a number that is answered: twins of other precisions measure a little apart
 _LEAST_IOU = 1e-6  # pairs that share a pixel may match
 
 
@@ -219,6 +222,13 @@ def asked(reasoner: Reasoner) -> Ask:
         return reasoner.answer(question, window)
 
     return answer
+
+
+def _alike(a: float | None, b: float | None) -> bool:
+    """Whether two answered numbers are the same, or neither answer has one."""
+    if a is None or b is None:
+        return a is b
+    return math.isclose(a, b, rel_tol=_VALUE)
 
 
 def _seen(frame: FrameTwin) -> list[ObjectTwin]:

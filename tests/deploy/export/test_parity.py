@@ -87,6 +87,17 @@ def test_answers_are_the_same_by_status_and_partnered_ids() -> None:
     assert found.examples == ["'b': ok [4] became ok [3]", "'c': none [] became error []"]
 
 
+@pytest.mark.parametrize(("other", "same"), [(2.0, 1), (2.03, 1), (2.1, 0), (None, 0)])
+def test_an_answered_number_counts(other: float | None, same: int) -> None:
+    def answer(value: float | None) -> Any:
+        return lambda question, _: SimpleNamespace(status="ok", ids=[], value=value, plan=[])
+
+    found = AnswerDifference()
+    window = TwinWindow()
+    compare_answers((answer(2.0), window), (answer(other), window), ["how far?"], found)
+    assert (found.questions, found.same_ids) == (1, same)
+
+
 def test_a_graph_equals_itself_and_a_changed_one_does_not() -> None:
     bundle = load_bundle("embedded", device="cpu", threads=1)
     ids = np.array([[3, 4, 5, 0, 0, 0, 0, 0]])
