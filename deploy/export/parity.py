@@ -204,11 +204,8 @@ def compare_answers(
         ids = [i if partner is None else partner.get(i, -1) for i in a.ids]
         to.questions += 1
         to.same_plans += a.plan == b.plan
-        same = (a.status, sorted(ids), a.value is None) == (
-            b.status,
-            sorted(b.ids),
-            b.value is None,
-        )
+        named = (a.status, sorted(ids)) == (b.status, sorted(b.ids))
+        same = named and _alike(a.value, b.value)
         to.same_ids += same
         if not same and len(to.examples) < _EXAMPLES:
             to.examples.append(f"{question!r}: {a.status} {ids} became {b.status} {b.ids}")
