@@ -86,8 +86,8 @@ def test_what_does_not_pass_leaves_everything_as_it_was(tmp_path: Path) -> None:
         upgrade(changed, link)
     with pytest.raises(ModelError, match=r"bundle\.json"):
         upgrade(tmp_path / "nowhere", link)
-    with pytest.raises(ModelError, match="no answer within 1 s"):
-        upgrade(bundle(tmp_path / "slow"), link, timeout_s=1)
+    with pytest.raises(ModelError, match="no answer within"):
+        upgrade(bundle(tmp_path / "slow"), link, timeout_s=0.01)  # no process starts so fast
     assert link.resolve() == good
     assert previous_of(link) is None
 
