@@ -1,0 +1,1 @@
+"""Tools for agents: the twin over the Model Context Protocol."""

@@ -1,0 +1,1 @@
+"""Streams left running: sources, perception shared between them, memory, questions, events."""
