@@ -15,6 +15,15 @@ DEVICE := $(VENV)/.installed-device
 TRAIN := $(VENV)/.installed-test
 WORKERS ?= 2
 
+# What tests use of the system, on Debian: the simulator's EGL; a browser for the page and an RTSP
+# server for cameras. Where it cannot be installed, the tests that need it are skipped and say so.
+EGL := libegl1 libgl1-mesa-dri
+LIVE := chromium python3-gi gir1.2-gst-rtsp-server-1.0 gstreamer1.0-tools gstreamer1.0-rtsp \
+	$(addprefix gstreamer1.0-plugins-,base good bad ugly)
+APT = { test "$$(id -u)" = 0 && command -v apt-get && apt-get update -qq && DEBIAN_FRONTEND=noninteractive \
+	apt-get install -y -qq --no-install-recommends $(1); } > /dev/null \
+	|| echo "note: some tests will be skipped, unless you: apt-get install $(1)"
+
 .PHONY: run test test-llama arm64 check lint bench clean
 
 run: $(DEVICE)
@@ -74,7 +83,6 @@ $(TRAIN): pyproject.toml | $(BIN)/python
 	$(PIP) torch==2.13.0
 	$(PIP) --editable '.[export,sim,test]'
 	$(PIP) --no-deps 'trackeval>=1.3' 'timm>=1.0'
-	@ldconfig -p | grep -q libEGL.so.1 || { test "$$(id -u)" = 0 && command -v apt-get >/dev/null \
-	&& apt-get update -qq && apt-get install -y -qq libegl1 libgl1-mesa-dri; } \
-	|| echo "note: no libEGL here, so the simulator's tests will be skipped (apt-get install libegl1 libgl1-mesa-dri)"
+	@ldconfig -p | grep -q libEGL.so.1 || $(call APT,$(EGL))
+	@{ command -v chromium && command -v gst-launch-1.0; } > /dev/null || $(call APT,$(LIVE))
 	@touch $(DEVICE) $@

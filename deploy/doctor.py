@@ -52,6 +52,14 @@ EXTRAS: dict[str, dict[str, str]] = {
     "sim": {"mujoco": "mujoco"},
     "llama": {"llama-cpp-python": "llama_cpp"},
     "remote": {"httpx2": "httpx2"},
+    "serve": {
+        "fastapi": "fastapi",
+        "uvicorn": "uvicorn",
+        "websockets": "websockets",
+        "prometheus-client": "prometheus_client",
+    },
+    "webrtc": {"aiortc": "aiortc"},
+    "mcp": {"mcp": "mcp"},
     "tensorrt": {"tensorrt": "tensorrt", "cuda-python": "cuda"},
     "viz": {"matplotlib": "matplotlib", "supervision": "supervision"},
 }
