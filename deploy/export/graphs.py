@@ -19,18 +19,15 @@ Not covered: graphs above 2 GB, quantisation-aware training, int8 products betwe
 
 from __future__ import annotations
 
-import logging
 import tempfile
-import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ...perception.engines.tensorrt_build import half_precision
 from ...twin.errors import InputError, MissingExtraError, ModelError
+from .int8 import Feeds, quantise
 
 if TYPE_CHECKING:
     import onnx
@@ -55,13 +52,8 @@ GRAPH_PRECISIONS: tuple[GraphPrecision, ...] = get_args(GraphPrecision)
 Rest = Literal["fp32", "fp16"]
 Variant = Literal["float32", "float16 weights", "float16", "int8"]
 VARIANTS: tuple[Variant, ...] = get_args(Variant)
-Feeds = Sequence[Mapping[str, NDArray[Any]]]
-"""Inputs of real runs of one graph."""
-
 _SMALL = 16  # values; scalars and short vectors stay as they are
 _FOR: dict[Variant, GraphPrecision] = {"float32": "fp32", "float16": "fp16", "int8": "int8"}
-_FEW = 4  # products; of a smaller graph nothing would remain between the first and the last
-_QUANTISED = ("Conv", "MatMul", "Gemm")
 # Makes one Gemm of a product and a sum, with a Reshape on each side where there are three
 # dimensions: hides attention from engines that look for it.
 _LEFT_OUT = ["MatMulAddFusion"]
@@ -104,7 +96,7 @@ def convert(
         elif precision == "fp16":
             made.write_bytes(half_precision(plain))
         else:
-            _int8(plain, made, feeds)
+            quantise(plain, made, feeds)
             if rest == "fp16":
                 made.write_bytes(half_precision(made))
         check(made)
@@ -251,87 +243,3 @@ def _single(source: Path, target: Path) -> None:
     del model.graph.node[:]
     model.graph.node.extend(nodes)
     onnx.save(model, str(target))
-
-
-# ---- int8
-
-
-class _Reader:
-    """Gives calibration one input after another; what ONNX Runtime's reader has to have."""
-
-    def __init__(self, feeds: Feeds) -> None:
-        self._feeds: Iterator[Mapping[str, NDArray[Any]]] = iter(feeds)
-
-    def get_next(self) -> dict[str, NDArray[Any]] | None:
-        """The next input, or None at the end."""
-        feed = next(self._feeds, None)
-        return None if feed is None else dict(feed)
-
-
-def _int8(source: Path, target: Path, feeds: Feeds) -> None:
-    from onnxruntime import quantization as tools
-
-    quantise: Callable[..., None] = tools.quantize_static
-    level = logging.getLogger().level
-    logging.getLogger().setLevel(logging.ERROR)  # it suggests what is done here already
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # numpy's, of ranges that are one number
-            quantise(
-                str(source),
-                str(target),
-                _Reader(feeds),
-                quant_format=tools.QuantFormat.QDQ,
-                op_types_to_quantize=list(_QUANTISED),
-                nodes_to_exclude=_floats(source),
-                per_channel=True,
-                activation_type=tools.QuantType.QInt8,
-                weight_type=tools.QuantType.QInt8,
-                calibrate_method=tools.CalibrationMethod.MinMax,
-                extra_options={
-                    "ActivationSymmetric": True,
-                    "WeightSymmetric": True,
-                    "QuantizeBias": False,  # TensorRT's DequantizeLinear takes no int32
-                },
-            )
-    finally:
-        logging.getLogger().setLevel(level)
-
-
-def _floats(file: Path) -> list[str]:
-    """Names of products that stay floats: those of two activations; with a stack of matrices, for
-    which ONNX Runtime has no per-channel form; the first ones and those next to an output, whose
-    rounding nothing evens out. (Of the embedded set the errors of segmenter and depth fall by a
-    tenth to a third so; the detector's stay.)"""
-    import onnx
-
-    graph = onnx.load(str(file)).graph
-    held = {tensor.name: len(tensor.dims) for tensor in graph.initializer}
-    nodes = [node for node in graph.node if node.op_type in _QUANTISED]
-    able = {n.name for n in nodes if held.get(n.input[1], 0) == 2 or n.op_type == "Conv"}
-    ends = _ends(graph, able) if len(able) > _FEW else set()
-    return sorted({node.name for node in nodes} - (able - ends))
-
-
-def _ends(graph: onnx.GraphProto, able: set[str]) -> set[str]:
-    """Of the nodes ``able`` those with none of them before, or none between them and an output."""
-    behind: set[str] = set()  # values that one of the nodes is behind
-    found: set[str] = set()
-    for node in graph.node:  # in topological order
-        after = not behind.isdisjoint(node.input)
-        if node.name in able and not after:
-            found.add(node.name)
-        if after or node.name in able:
-            behind.update(node.output)
-    made = {name: node for node in graph.node for name in node.output}
-    waiting, seen = [value.name for value in graph.output], set[str]()
-    while waiting:
-        name = waiting.pop()
-        if name in seen or name not in made:
-            continue
-        seen.add(name)
-        if made[name].name in able:
-            found.add(made[name].name)
-        else:
-            waiting += made[name].input
-    return found
