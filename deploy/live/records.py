@@ -11,21 +11,18 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from ..stream.records import SourceStatus
+
 __all__ = [
     "Event",
     "EventObject",
     "FrameCounts",
-    "SourceKind",
-    "SourceState",
-    "SourceStatus",
     "Standing",
     "StandingState",
     "StreamSpec",
     "StreamStatus",
 ]
 
-SourceKind = Literal["video", "image", "folder", "camera", "rtsp", "gstreamer", "simulated"]
-SourceState = Literal["opening", "running", "stalled", "backoff", "stopped"]
 StandingState = Literal["active", "failed"]
 
 
@@ -63,19 +60,6 @@ class FrameCounts(_Record):
     processed: int = 0
     in_flight: int = 0
     dropped: dict[str, int] = Field(default_factory=dict)
-
-
-class SourceStatus(_Record):
-    """One source: ``uri`` without credentials, its state and how it fared."""
-
-    uri: str
-    kind: SourceKind
-    live: bool
-    state: SourceState
-    state_since_s: float = 0.0
-    attempts: int = 0
-    reconnects: int = 0
-    error: str = ""
 
 
 class StreamStatus(_Record):

@@ -27,8 +27,8 @@ from numpy.typing import NDArray
 
 from ...twin.errors import EdgeTwinError, InputError
 from ...twin.frame import Frame
-from ..live.records import SourceState, SourceStatus
 from .feed import Feed
+from .records import SourceState, SourceStatus
 from .spec import Address
 from .timeline import Timeline
 

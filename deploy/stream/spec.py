@@ -19,8 +19,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ...twin.errors import SourceError
-from ..live.records import SourceKind
 from .feed import Feed, FeedOptions, FileFeed, Opener
+from .records import SourceKind
 from .secrets import hide, redacted, secrets_of
 from .source import open_source
 

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgetwin.deploy.live.records import SourceKind
 from edgetwin.deploy.stream.live import LiveSource, Retry
+from edgetwin.deploy.stream.records import SourceKind
 from edgetwin.deploy.stream.spec import Address
 from edgetwin.twin.frame import Frame
 
