@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from ..reasoner.prompts import Mode
 from ..reasoner.rollout import History, Reasoner
 from ..reasoner.session import Session
+from ..reasoner.telling import Heard
 from ..twin.errors import EdgeTwinError, InputError
 from ..twin.schema import FrameTwin
 from ..twin.window import TwinWindow
@@ -108,10 +109,14 @@ class Asker:
             registry = self._refiner.registry("auto", self.reasoner.registry)
         return self.reasoner.session(self.feed.window, registry, history=history)
 
-    def ask(self, question: str) -> dict[str, Any]:
+    def ask(
+        self, question: str, *, alone: bool = False, heard: Heard | None = None
+    ) -> dict[str, Any]:
         """Answer one question on what has been seen by now; return its record.
 
         Whatever goes wrong with the question is in the record: status ``error``, a message.
+        ``alone``: it leans on no earlier one; ``heard`` is told what the model does meanwhile
+        (:data:`~edgetwin.reasoner.telling.Heard`).
 
         Raises:
             KeyboardInterrupt: if interrupted; the cache is dropped, twin and history stay.
@@ -119,7 +124,9 @@ class Asker:
         warnings = self._refresh()
         looked = self._begin_looking()
         try:
-            given = self._session.ask(question, mode=self.mode).model_dump(mode="json")
+            history: History | None = () if alone else None
+            answer = self._session.ask(question, mode=self.mode, history=history, heard=heard)
+            given = answer.model_dump(mode="json")
         except EdgeTwinError as error:
             given = {"status": "error", "ids": [], "message": str(error), "mode": self.mode}
         except BaseException:
@@ -144,6 +151,11 @@ class Asker:
     def forget(self) -> None:
         """Begin a new session: what was asked before no longer counts."""
         self._anew(())
+
+    def rest(self) -> None:
+        """Free the model's cache; history stays, and the next question reads the twin again."""
+        with suppress(EdgeTwinError):
+            self._session.close()
 
     def _anew(self, history: History) -> None:
         with suppress(EdgeTwinError):

@@ -230,6 +230,21 @@ class Perceiver:
         """What looks for the vocabulary."""
         return self._senses.detector
 
+    def another(self, bundle: Bundle, vocabulary: Sequence[str] | None = None) -> Perceiver:
+        """A perceiver of another stream with the same networks, which one thread may use.
+
+        It remembers nothing of this one; ``bundle`` is this one's.
+        """
+        senses = self._senses
+        return Perceiver(
+            bundle,
+            vocabulary,
+            config=self.config,
+            detector=senses.detector,
+            segmenter=senses.segmenter,
+            depth=senses.depth,
+        )
+
     def unknown(self, vocabulary: Sequence[str]) -> list[str]:
         """Return the entries that the detector has no word for, in order.
 

@@ -29,6 +29,7 @@ from .models.base import Context, LanguageModel, Piece
 from .prompts import Mode
 from .protocol import Turn, parse_turn, tagged
 from .resolving import Resolved, resolve
+from .telling import Heard, Telling
 
 __all__ = ["Budget", "Conversation", "Run", "elapsed_ms"]
 
@@ -98,7 +99,8 @@ class Run:
 class Conversation:
     """One question being answered in a context that has read the prompt.
 
-    ``grammar(window, run)`` is what the next turn is held to, or None.
+    ``grammar(window, run)`` is what the next turn is held to, or None; ``heard`` is told what
+    is said and computed, see :mod:`.telling`.
     """
 
     def __init__(
@@ -112,10 +114,12 @@ class Conversation:
         grammar: Callable[[Run], Grammar | None],
         *,
         tolerant: bool,
+        heard: Heard | None = None,
     ) -> None:
         self.model, self.context, self.window = model, context, window
         self.registry, self.run, self.budget = registry, run, budget
         self.grammar, self.tolerant = grammar, tolerant
+        self._telling = None if heard is None else Telling(heard)
         self.deadline_s = run.began_s + budget.seconds
         # The embedded model never saw an error in training and cannot break the protocol.
         self._may_ask_again = tolerant and not (model.guided and model.style == "short")
@@ -167,11 +171,19 @@ class Conversation:
                     break
         finally:
             self._count(text, run.generated - before)
+            if self._telling is not None:
+                self._telling.end()
         return text
 
     def _piece(self, most: int) -> Piece:
         began = time.monotonic()
-        piece = self.context.generate(_STOPS, most, self.deadline_s, self.grammar(self.run))
+        held_to = self.grammar(self.run)
+        if self._telling is None:
+            piece = self.context.generate(_STOPS, most, self.deadline_s, held_to)
+        else:
+            piece = self.context.generate(
+                _STOPS, most, self.deadline_s, held_to, self._telling.text
+            )
         self.run.ms["generate"] += elapsed_ms(began)
         self.run.generated += piece.tokens
         self.run.forced += piece.forced
@@ -214,6 +226,7 @@ class Conversation:
             plan = mending.fitted(plan, self.registry, mended)
             run.repairs += len(mended)
         run.plan = [*run.plan[:before], *plan]
+        self._tell("plan", plan)
         began = time.monotonic()
         try:
             done = self.registry.run_plan(plan, self.window, run.results, self.deadline_s)
@@ -221,15 +234,21 @@ class Conversation:
             if time.monotonic() < self.deadline_s:
                 raise
             run.results += error.results
+            self._tell("results", [result.value for result in error.results])
             self._end("seconds")
             return
         finally:
             run.ms["tools"] += elapsed_ms(began)
         run.results += done
         run.rounds += 1
+        self._tell("results", [result.value for result in done])
         for message in [result.message for result in done if result.message][:_MAX_SAID]:
             run.note(message)
         self._insert(tagged("results", render_results(done)))
+
+    def _tell(self, kind: str, values: list[Any]) -> None:
+        if self._telling is not None:
+            self._telling.heard(kind, values)
 
     def _insert(self, text: str) -> None:
         """Append text of the environment; too long a text ends the question."""

@@ -27,6 +27,7 @@ from .kept import Kept
 from .models.base import Context, LanguageModel
 from .prompts import Mode
 from .resolving import ANSWERABLE, Resolved, last_ids
+from .telling import Heard
 from .words import says_nothing_known, unknown_words
 
 if TYPE_CHECKING:
@@ -175,8 +176,12 @@ class Reasoner:
         history: History,
         registry: ToolRegistry | None,
         notes: Sequence[str] = (),
+        heard: Heard | None = None,
     ) -> Answer:
-        """As :meth:`answer`, in a context of the caller's, with notes for its message."""
+        """As :meth:`answer`, in a context of the caller's, with notes for its message.
+
+        ``heard`` is told what the model does meanwhile, see :mod:`.telling`.
+        """
         clean = prompts.clean_question(query)
         tools = self.tools_for(registry)
         run = Run(mode=self._mode(mode))
@@ -206,6 +211,7 @@ class Reasoner:
                 self.budget,
                 lambda now: self.grammar(window, now, tools) if self._guides else None,
                 tolerant=self.tolerant,
+                heard=heard,
             ).converse()
         except EdgeTwinError as error:
             if isinstance(error, ModelError):

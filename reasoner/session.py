@@ -22,6 +22,7 @@ from .followups import is_follow_up
 from .models.base import Read
 from .prompts import Mode
 from .rollout import History, Reasoner, Warm
+from .telling import Heard
 
 __all__ = ["CacheStats", "Session"]
 
@@ -111,6 +112,7 @@ class Session:
         *,
         follow_up: bool | None = None,
         history: History | None = None,
+        heard: Heard | None = None,
     ) -> Answer:
         """Answer a question about the window as it is now.
 
@@ -119,6 +121,7 @@ class Session:
             mode: how much to explain; None is the reasoner's.
             follow_up: whether the question leans on the last one; None: if it looks so.
             history: earlier (question, ids) to show instead of the session's own.
+            heard: told what the model does meanwhile, see :mod:`.telling`.
 
         Raises:
             QueryError: as :meth:`~.rollout.Reasoner.answer`.
@@ -134,6 +137,7 @@ class Session:
             shown,
             self.registry,
             (note,),
+            heard,
         )
         if answer.status in _ANSWERED:
             self._history.append((query, tuple(answer.ids)))

@@ -49,6 +49,7 @@ class PerceptionPool:
         self._at_hand: _Member | None = None
         self._since: float | None = None
         self._closing = False
+        self.untold = 0  # failures whose ``failed`` raised itself
         self._thread = threading.Thread(target=self._run, name="edgetwin-perception", daemon=True)
         self._thread.start()
 
@@ -147,9 +148,15 @@ class PerceptionPool:
             member.work(taken)
         except Exception as error:
             member.queue.done("failed")
-            member.failed(taken, error)
+            self._tell(member, taken, error)
         else:
             member.queue.done()
         spent = self._clock() - began
         member.served_s += spent
         member.worked_s += spent
+
+    def _tell(self, member: _Member, taken: Taken, error: Exception) -> None:
+        try:
+            member.failed(taken, error)
+        except Exception:  # the others' frames must go on
+            self.untold += 1

@@ -9,7 +9,7 @@ Decoding is greedy. Not covered: batches, sampling, log-probabilities.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -88,6 +88,7 @@ class Context(Protocol):
         max_tokens: int,
         deadline_s: float,
         grammar: Grammar | None = None,
+        heard: Callable[[str], None] | None = None,
     ) -> Piece:
         """Go on until one of the stops (part of the text), ``max_tokens`` or the deadline.
 
@@ -97,6 +98,7 @@ class Context(Protocol):
             deadline_s: on ``time.monotonic``'s clock, checked before every step of the model.
             grammar: what the piece has to follow from its first token on; models whose
                 ``guided`` is False ignore it.
+            heard: told the text of the piece as it is generated, all of it and in order.
 
         Raises:
             ModelError: if the runtime or the grammar fails.

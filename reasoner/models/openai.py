@@ -24,7 +24,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Any, Literal, get_args
 
@@ -200,6 +200,7 @@ class _Text:
         max_tokens: int,
         deadline_s: float,
         grammar: Grammar | None = None,
+        heard: Callable[[str], None] | None = None,
     ) -> Piece:
         """See :class:`~.base.Context`."""
         self._open()
@@ -216,7 +217,10 @@ class _Text:
             if time.monotonic() < deadline_s:  # the endpoint's own limit
                 raise
             return Piece("", 0, "time")
-        return self._take(reply, stops, most)
+        piece = self._take(reply, stops, most)
+        if heard is not None:
+            heard(piece.text)
+        return piece
 
     def close(self) -> None:
         """See :class:`~.base.Context`."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from ...twin.errors import ModelError
 from ...twin.text import Layout
@@ -110,6 +110,7 @@ class _ScriptedContext:
         max_tokens: int,
         deadline_s: float,
         grammar: Grammar | None = None,
+        heard: Callable[[str], None] | None = None,
     ) -> Piece:
         """The next reply, up to its first stop."""
         self._check()
@@ -129,6 +130,8 @@ class _ScriptedContext:
         if len(reply) > room:
             reply, end = reply[:room], "length"
         self._text += reply
+        if heard is not None:
+            heard(reply)
         return Piece(reply, len(reply), end)
 
     def close(self) -> None:

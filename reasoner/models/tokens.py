@@ -14,7 +14,7 @@ Not covered: sampling, batches, stops within text that a grammar forces beyond t
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -152,8 +152,23 @@ class TokenContext:
         max_tokens: int,
         deadline_s: float,
         grammar: Grammar | None = None,
+        heard: Callable[[str], None] | None = None,
     ) -> Piece:
-        """See :class:`~.base.Context`."""
+        """See :class:`~.base.Context`; ``heard`` is told token by token."""
+        teller = None if heard is None else _Teller(self._model, heard)
+        piece = self._generated(stops, max_tokens, deadline_s, grammar, teller)
+        if teller is not None:
+            teller.end(piece.text)
+        return piece
+
+    def _generated(
+        self,
+        stops: Sequence[str],
+        max_tokens: int,
+        deadline_s: float,
+        grammar: Grammar | None,
+        teller: _Teller | None,
+    ) -> Piece:
         self._check()
         matcher = None
         if grammar is not None and self._model.constraint is not None:
@@ -173,6 +188,8 @@ class TokenContext:
                 return self._piece(start, "length", forced, ends)
             if time.monotonic() >= deadline_s:
                 return self._piece(start, "time", forced, ends)
+            if teller is not None:
+                teller.tell(self._tokens[start:])
             best = self._next(matcher)
             if best is None or best in self._model.eos:
                 return self._piece(start, "eos", forced, ends)
@@ -253,6 +270,26 @@ class TokenContext:
                 self._stops.clear()
             self._stops[key] = _Stops(self._model, key)
         return self._stops[key]
+
+
+class _Teller:
+    """Tells a growing text, never a character that may still change."""
+
+    def __init__(self, model: TokenModel, heard: Callable[[str], None]) -> None:
+        self._model, self._heard = model, heard
+        self._told = ""
+
+    def tell(self, tokens: Sequence[int]) -> None:
+        """Tell what the tokens add; the rest of a character of several tokens waits for them."""
+        text = self._model.decode(tokens)
+        if not text.endswith("\ufffd"):
+            self.end(text)
+
+    def end(self, text: str) -> None:
+        """Tell what the text adds to what was told."""
+        if len(text) > len(self._told) and text.startswith(self._told):
+            self._heard(text[len(self._told) :])
+            self._told = text
 
 
 class _Stops:

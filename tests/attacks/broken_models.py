@@ -180,5 +180,6 @@ class _Deaf:
         max_tokens: int,
         deadline_s: float,
         grammar: Grammar | None = None,
+        heard: Callable[[str], None] | None = None,
     ) -> Piece:
-        return self._inner.generate((), max_tokens, deadline_s, grammar)
+        return self._inner.generate((), max_tokens, deadline_s, grammar, heard)
