@@ -40,6 +40,12 @@ _BOX_PX = 1.0
 _PAGE_ROWS = 64
 _TOLD_DIFFERENCES = 5
 
+# Read in the statement that reads the frame: a writer may be at work.
+_SEEN = (
+    "(SELECT coalesce(group_concat(held, char(10)), '') FROM (SELECT object_id || ' ' || label "
+    "AS held FROM object_seen JOIN labels ON labels.id = label_id "
+    "WHERE object_seen.seq = frames.seq ORDER BY object_id))"
+)
 _RECORD = "write it again with edgetwin track, or leave this frame out"
 _NEWER = "read it with the edgetwin that wrote it, or install a newer one"
 _CLOCK = "begin a new file where a stream begins anew"
@@ -137,9 +143,11 @@ def _check_store(path: Path) -> Checked:
     try:
         with open_store(path) as db:
             _check_pages(db, checked)
-            if _check_layout(db, checked):
-                _check_rows(db, checked)
-                _check_answers(db, checked)
+            if version := _check_layout(db, checked):
+                _check_rows(db, checked, indexed=version > 1)
+                _check_records(db, "answers", checked)
+                if version > 1:
+                    _check_records(db, "events", checked)
     except (StoreError, *READ_ERRORS) as error:
         found = " ".join(str(error.__cause__ or error).split())
         checked.add("the file", f"SQLite finds damage: {found}", _STORE)
@@ -156,28 +164,33 @@ def _check_pages(db: sqlite3.Connection, checked: Checked) -> None:
             checked.add("the file", f"SQLite finds damage: {' '.join(str(text).split())}", _STORE)
 
 
-def _check_layout(db: sqlite3.Connection, checked: Checked) -> bool:
-    """Whether the tables are an EdgeTwin store's, so that rows can be read."""
+def _check_layout(db: sqlite3.Connection, checked: Checked) -> int:
+    """The store's version if its tables are an EdgeTwin store's, so that rows can be read; or 0."""
     if db.execute("PRAGMA application_id").fetchone()[0] != APPLICATION_ID:
         checked.add("the file", "it is another program's database", "name the twin's own file")
-        return False
+        return 0
     sql = "SELECT name, coalesce(sql, '') FROM sqlite_master WHERE type = 'table'"
     tables = {str(name): str(text) for name, text in db.execute(sql)}
-    for name in ("schema_version", "frames", "answers"):
+    version = 0
+    for name in ("schema_version", "frames", "answers", "labels", "object_seen", "events"):
+        if name == "labels":  # from here on those of version 2
+            version = db.execute("SELECT max(version) FROM schema_version").fetchone()[0]
+            if version not in range(1, STORE_VERSION + 1):
+                what = f"its layout is version {version}, not {STORE_VERSION}"
+                checked.add("the file", what, _NEWER)
+                return 0
+            if version == 1:
+                break
         if not tables.get(name, "").upper().startswith("CREATE TABLE"):
             checked.add("the file", f"it has no table {name}", _STORE)
-            return False
-    version = db.execute("SELECT max(version) FROM schema_version").fetchone()[0]
-    if version != STORE_VERSION:
-        checked.add("the file", f"its layout is version {version}, not {STORE_VERSION}", _NEWER)
-        return False
-    return True
+            return 0
+    return int(version)
 
 
-def _check_rows(db: sqlite3.Connection, checked: Checked) -> None:
+def _check_rows(db: sqlite3.Connection, checked: Checked, *, indexed: bool) -> None:
     run, frames = 0, _Frames(checked)
-    sql = "SELECT seq, run, source_id, frame_index, timestamp_s, record FROM frames"
-    for seq, row_run, *columns, record in _paged(db, sql, checked):
+    sql = f"SELECT seq, run, source_id, frame_index, timestamp_s, {_SEEN if indexed else 'NULL'}, record FROM frames"
+    for seq, row_run, *columns, seen, record in _paged(db, sql, checked):
         place = f"row {seq}"
         if not isinstance(record, str) or not isinstance(row_run, int):
             checked.add(place, "its columns hold other values than text and numbers", _STORE)
@@ -190,6 +203,8 @@ def _check_rows(db: sqlite3.Connection, checked: Checked) -> None:
         checked.frames += 1
         if columns != [frame.source_id, frame.index, frame.timestamp_s]:
             checked.add(place, f"its columns {columns} are not those of its record", _STORE)
+        if indexed and seen != _seen(frame):
+            checked.add(place, "its index lists other objects than its record", _STORE)
         if row_run < run:
             checked.add(place, f"run {row_run} comes after run {run}", _STORE)
         if row_run != run:
@@ -197,14 +212,20 @@ def _check_rows(db: sqlite3.Connection, checked: Checked) -> None:
         frames.take(place, frame)
 
 
-def _check_answers(db: sqlite3.Connection, checked: Checked) -> None:
-    for seq, record in _paged(db, "SELECT seq, record FROM answers", checked):
+def _seen(frame: FrameTwin) -> str:
+    """What the index should say of a frame, as ``_SEEN`` reads it."""
+    held = sorted((obj.id, obj.semantic_label) for obj in frame.objects.values())
+    return "\n".join(f"{object_id} {label}" for object_id, label in held)
+
+
+def _check_records(db: sqlite3.Connection, table: str, checked: Checked) -> None:
+    for seq, record in _paged(db, f"SELECT seq, record FROM {table}", checked):
         try:
             whole = isinstance(json.loads(record), dict)
         except (TypeError, ValueError, RecursionError):
             whole = False
         if not whole:
-            checked.add(f"answer {seq}", "it is no JSON object", _STORE)
+            checked.add(f"{table[:-1]} {seq}", "it is no JSON object", _STORE)
 
 
 def _paged(db: sqlite3.Connection, sql: str, checked: Checked) -> Iterator[Any]:

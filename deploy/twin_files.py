@@ -234,15 +234,26 @@ def open_store(path: Path) -> Iterator[sqlite3.Connection]:
         StoreError: if it cannot be opened or is no SQLite file.
     """
     with _reading(path):
-        db = _connect(path)
+        written, before = _written(path), path.stat()
+        db = _connect(path, written)
     with closing(db):
         yield db
+    if not written:
+        after = path.stat()
+        if (before.st_mtime_ns, before.st_size) != (after.st_mtime_ns, after.st_size):
+            raise StoreError(
+                f"expected the store {path} to lie still, got a writer that began meanwhile: "
+                "read it again"
+            )
 
 
-def _connect(path: Path) -> sqlite3.Connection:
+def _written(path: Path) -> bool:
+    """Whether a writer has the store open, or was killed: its log lies beside it."""
+    return path.with_name(path.name + "-wal").is_file()
+
+
+def _connect(path: Path, written: bool) -> sqlite3.Connection:
     """A read-only connection; without a writer's log beside it, the file is taken as it lies."""
-    log = path.with_name(path.name + "-wal")
-    written = log.is_file() and log.stat().st_size > 0
     how = "mode=ro" if written else "mode=ro&immutable=1"  # mode=ro alone leaves files behind
     name = quote(str(path.absolute()))
     db = sqlite3.connect(f"file:{name}?{how}", uri=True, timeout=_BUSY_S, check_same_thread=False)

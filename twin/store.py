@@ -2,7 +2,9 @@
 
 Frames are buffered and written in transactions, one row per frame, so a killed process loses at
 most the unflushed tail and never leaves half a frame. A *run* is one unbroken recording of one
-source: a new one begins when a store is opened, and when a source's clock goes back.
+source: a new one begins when a store is opened, and when a source's clock goes back. What each
+frame holds is written with it (:mod:`~edgetwin.twin.store_index`), so that
+:mod:`~edgetwin.twin.history` finds objects without reading every record.
 
 Not covered: several writers at once (the second one waits 5 s, then gets a :class:`StoreError`).
 """
@@ -15,7 +17,6 @@ import threading
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from importlib import resources
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -23,33 +24,23 @@ from typing import Any
 from pydantic import ValidationError
 
 from .errors import InputError, SchemaError, StoreError
+from .retention import Retention, give_back, prune, shorten_log
 from .schema import FrameTwin
+from .store_index import StoredFrame, add_frames, forget, reindex, seen_in
+from .store_layout import STORE_VERSION, migrations, open_database, transaction
 from .window import DEFAULT_MAX_FRAMES, TwinWindow
 
 __all__ = ["STORE_VERSION", "TwinStore", "migrations"]
 
-_APPLICATION_ID = 1162105943  # marks a SQLite file as an EdgeTwin store
 _BUSY_TIMEOUT_S = 5.0
 _PAGE_FRAMES = 128  # rows read at a time
 _WAL_LIMIT_BYTES = 16 * 2**20  # what a checkpoint leaves of the write-ahead log
-_INSERT = (
-    "INSERT INTO frames (run, source_id, frame_index, timestamp_s, record) VALUES (?, ?, ?, ?, ?)"
-)
-_AMEND = (
-    "UPDATE frames SET record = ? WHERE seq = (SELECT max(seq) FROM frames WHERE "
+_EXCESS = "SELECT seq FROM frames WHERE seq <= (SELECT max(seq) FROM frames) - ?"
+_FIND = (
+    "SELECT max(seq) FROM frames WHERE "
     "run = (SELECT run FROM frames WHERE source_id = ? ORDER BY seq DESC LIMIT 1) "
-    "AND source_id = ? AND frame_index = ? AND timestamp_s = ?)"
+    "AND source_id = ? AND frame_index = ? AND timestamp_s = ?"
 )
-
-
-def migrations() -> list[tuple[int, str]]:
-    """(version, SQL) of every numbered migration that ships with the package, in order."""
-    folder = resources.files(__package__) / "migrations"
-    files = sorted((f for f in folder.iterdir() if f.name.endswith(".sql")), key=lambda f: f.name)
-    return [(int(f.name[:4]), f.read_text(encoding="utf-8")) for f in files]
-
-
-STORE_VERSION = 1  # the last migration's number; a test holds the two together
 
 
 class TwinStore:
@@ -57,7 +48,8 @@ class TwinStore:
 
     ``batch_frames`` frames or ``max_age_s`` seconds, whichever comes first, are written together;
     the buffer never holds more than ``batch_frames``. With ``keep_frames`` only the newest ones
-    stay on disk. One object may be used from several threads.
+    stay on disk; ``retention`` bounds them by age and size. One object may be used from several
+    threads.
 
     Raises:
         InputError: if a bound is not positive.
@@ -71,6 +63,7 @@ class TwinStore:
         batch_frames: int = 32,
         max_age_s: float = 1.0,
         keep_frames: int | None = None,
+        retention: Retention | None = None,
     ) -> None:
         if batch_frames < 1 or not max_age_s > 0 or (keep_frames is not None and keep_frames < 1):
             raise InputError(
@@ -81,14 +74,17 @@ class TwinStore:
         self._batch_frames = batch_frames
         self._max_age_s = max_age_s
         self._keep_frames = keep_frames
+        self._retention = retention
         self._lock = threading.RLock()
-        self._buffer: list[tuple[int, str, int, float, str]] = []
+        self._buffer: list[StoredFrame] = []
         self._oldest_at = 0.0
         self._stored = 0
+        self._held: int | None = None  # frames on disk, once counted
         self._runs: dict[str, tuple[int, float]] = {}  # per source: run and its last time
         self._db: sqlite3.Connection | None = None
+        log_bytes = _WAL_LIMIT_BYTES if retention is None else retention.log_bytes
         with self._guard("open"):
-            self._open()
+            self._db = open_database(self._path, _BUSY_TIMEOUT_S, log_bytes)
 
     @property
     def path(self) -> Path:
@@ -96,12 +92,31 @@ class TwinStore:
         return self._path
 
     @property
+    def pending_bytes(self) -> int:
+        """Characters of the records that wait in the buffer."""
+        with self._lock:
+            return sum(len(row.record) for row in self._buffer)
+
+    @property
+    def stored(self) -> int:
+        """Frames that this object wrote, those deleted since too."""
+        return self._stored
+
+    @property
+    def held(self) -> int:
+        """Frames on disk; counted once, then kept count of."""
+        with self._lock:
+            if self._held is None:
+                self._held = int(self._rows("SELECT count(*) FROM frames", ())[0][0])
+            return self._held
+
+    @property
     def pending(self) -> int:
         """Frames that wait in the buffer."""
         return len(self._buffer)
 
-    def append(self, frame: FrameTwin) -> None:
-        """Take one frame; it is on disk after the next flush.
+    def append(self, frame: FrameTwin, at: float | None = None) -> None:
+        """Take one frame, of wall time ``at`` (None: now); it is on disk after the next flush.
 
         Raises:
             StoreError: if a due flush fails. The frame stays in the buffer if there was room,
@@ -114,8 +129,12 @@ class TwinStore:
             if not self._buffer:
                 self._oldest_at = time.monotonic()
             run = self._run_of(frame)
+            record = frame.model_dump_json()
+            at = time.time() if at is None else at
             self._buffer.append(
-                (run, frame.source_id, frame.index, frame.timestamp_s, frame.model_dump_json())
+                StoredFrame(
+                    run, frame.source_id, frame.index, frame.timestamp_s, record, at, seen_in(frame)
+                )
             )
             due = time.monotonic() - self._oldest_at >= self._max_age_s
             if due or len(self._buffer) >= self._batch_frames:
@@ -130,14 +149,19 @@ class TwinStore:
         with self._lock, self._guard("write"):
             if self._buffer:
                 with self._transaction() as db:
-                    db.executemany(_INSERT, self._buffer)
+                    gone = 0
+                    if self._retention is not None:  # first, so that its pages are used again
+                        gone += prune(db, self._retention, time.time(), self.pending_bytes)
+                    add_frames(db, self._buffer)
                     if self._keep_frames is not None:
-                        db.execute(
-                            "DELETE FROM frames WHERE seq <= (SELECT max(seq) FROM frames) - ?",
-                            (self._keep_frames,),
-                        )
+                        rows = db.execute(_EXCESS, (self._keep_frames,))
+                        gone += forget(db, [row[0] for row in rows])
                 self._stored += len(self._buffer)
+                if self._held is not None:
+                    self._held += len(self._buffer) - gone
                 self._buffer.clear()
+                if self._retention is not None:
+                    give_back(db, self._retention)
 
     def amend(self, frames: Iterable[FrameTwin]) -> int:
         """Replace stored frames by what is known of them now; they keep their place.
@@ -157,7 +181,12 @@ class TwinStore:
             with self._guard("write"), self._transaction() as db:
                 for frame in frames:
                     key = (frame.source_id, frame.source_id, frame.index, frame.timestamp_s)
-                    amended += db.execute(_AMEND, (frame.model_dump_json(), *key)).rowcount
+                    seq = db.execute(_FIND, key).fetchone()[0]
+                    if seq is not None:
+                        record = frame.model_dump_json()
+                        db.execute("UPDATE frames SET record = ? WHERE seq = ?", (record, seq))
+                        reindex(db, seq, frame)
+                        amended += 1
             return amended
 
     def frames(
@@ -208,11 +237,7 @@ class TwinStore:
             SchemaError: if the answer holds what JSON cannot.
             StoreError: if it cannot be written.
         """
-        try:
-            record = json.dumps(answer, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-            record.encode()
-        except (TypeError, ValueError, RecursionError) as error:
-            raise SchemaError(f"expected an answer of plain JSON values, got: {error}") from error
+        record = _json(answer, "an answer")
         with self._lock:
             self.flush()
             with self._guard("write"), self._transaction() as db:
@@ -230,6 +255,26 @@ class TwinStore:
         """
         rows = self._rows("SELECT record FROM answers ORDER BY seq", ())
         return [json.loads(row[0]) for row in rows]
+
+    def record_event(self, event_id: str, at: float, event: dict[str, Any]) -> None:
+        """Write an event at once; one of the same id is replaced and keeps its place.
+
+        Raises:
+            SchemaError: if the event holds what JSON cannot.
+            StoreError: if it cannot be written.
+        """
+        record = _json(event, "an event")
+        with self._lock, self._guard("write"), self._transaction() as db:
+            db.execute(
+                "INSERT INTO events (id, at, record) VALUES (?, ?, ?) "
+                "ON CONFLICT (id) DO UPDATE SET at = excluded.at, record = excluded.record",
+                (event_id, at, record),
+            )
+
+    def shorten_log(self) -> bool:
+        """Bring the whole write-ahead log into the file; False while a reader needs it."""
+        with self._lock, self._guard("write"):
+            return shorten_log(self._connection(), _BUSY_TIMEOUT_S)
 
     def count(self) -> int:
         """How many frames there are, on disk and in the buffer."""
@@ -269,60 +314,6 @@ class TwinStore:
 
     # -- inside ---------------------------------------------------------------------------
 
-    def _open(self) -> None:
-        if not self._path.parent.is_dir():
-            raise StoreError(
-                f"expected a folder for the store at {self._path.parent}, got none: create it"
-            )
-        db = sqlite3.connect(
-            self._path, timeout=_BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
-        )
-        self._db = db
-        try:
-            self._check_owner(db)
-            mode = db.execute("PRAGMA journal_mode = WAL").fetchone()[0]
-            if mode != "wal":
-                raise StoreError(
-                    f"expected {self._path} on a file system that can hold a write-ahead log, got "
-                    f"journal mode {mode}: choose a local disk"
-                )
-            db.execute("PRAGMA synchronous = NORMAL")
-            db.execute(f"PRAGMA journal_size_limit = {_WAL_LIMIT_BYTES}")
-            self._migrate()
-        except BaseException:
-            self._db = None
-            db.close()
-            raise
-
-    def _check_owner(self, db: sqlite3.Connection) -> None:
-        owner = db.execute("PRAGMA application_id").fetchone()[0]
-        tables = db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
-        if tables and owner != _APPLICATION_ID:
-            raise StoreError(
-                f"expected an EdgeTwin store at {self._path}, got another program's database: "
-                "choose another path"
-            )
-
-    def _migrate(self) -> None:
-        version = self._version()
-        if version > STORE_VERSION:
-            raise StoreError(
-                f"expected a store of version {STORE_VERSION} or older at {self._path}, got "
-                f"version {version}: install a newer edgetwin"
-            )
-        for number, sql in migrations():
-            if number > version:
-                with self._transaction() as db:
-                    if self._version() < number:  # another process may have been first
-                        for statement in _statements(sql):
-                            db.execute(statement)
-                        db.execute("INSERT INTO schema_version (version) VALUES (?)", (number,))
-
-    def _version(self) -> int:
-        found = self._rows("SELECT 1 FROM sqlite_master WHERE name = 'schema_version'", ())
-        rows = self._rows("SELECT max(version) FROM schema_version", ()) if found else []
-        return int(rows[0][0] or 0) if rows else 0
-
     def _run_of(self, frame: FrameTwin) -> int:
         run, last_s = self._runs.get(frame.source_id, (0, 0.0))
         if run == 0 or frame.timestamp_s < last_s:
@@ -352,15 +343,8 @@ class TwinStore:
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
-        db = self._connection()
-        db.execute("BEGIN IMMEDIATE")
-        try:
+        with transaction(self._connection()) as db:
             yield db
-            db.execute("COMMIT")
-        except BaseException:
-            if db.in_transaction:  # SQLite itself rolls back when the disk is full
-                db.execute("ROLLBACK")
-            raise
 
     @contextmanager
     def _guard(self, doing: str) -> Iterator[None]:
@@ -373,14 +357,13 @@ class TwinStore:
             ) from error
 
 
-def _statements(sql: str) -> Iterator[str]:
-    """The statements of a script, one by one, so that they can share a transaction."""
-    statement = ""
-    for line in sql.splitlines(keepends=True):
-        statement += line
-        if sqlite3.complete_statement(statement):
-            yield statement
-            statement = ""
+def _json(value: dict[str, Any], what: str) -> str:
+    try:
+        text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+        text.encode()
+    except (TypeError, ValueError, RecursionError) as error:
+        raise SchemaError(f"expected {what} of plain JSON values, got: {error}") from error
+    return text
 
 
 def _advice(error: Exception) -> str:

@@ -261,10 +261,7 @@ def test_a_store_that_questions_refined_agrees_with_its_lines(copy: Path) -> Non
     found = frames[3].objects[1].model_copy(update={"id": 9, "origin": "detect(lamp)"})
     with TwinStore(copy / "twin.sqlite") as store:
         amended = frames[3].model_copy(update={"objects": {**frames[3].objects, 9: found}})
-        db = sqlite3.connect(store.path)
-        db.execute("UPDATE frames SET record = ? WHERE seq = 4", (amended.model_dump_json(),))
-        db.commit()
-        db.close()
+        assert store.amend([amended]) == 1
     assert faults(copy) == []
     assert list(TwinFile(copy).frames())[3] == amended
 

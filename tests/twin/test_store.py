@@ -209,7 +209,7 @@ def test_a_newer_store_is_refused(tmp_path: Path) -> None:
     db.execute("INSERT INTO schema_version (version) VALUES (?)", (STORE_VERSION + 6,))
     db.commit()
     db.close()
-    with pytest.raises(StoreError, match=r"got version 7: install a newer edgetwin"):
+    with pytest.raises(StoreError, match=r"got version 8: install a newer edgetwin"):
         TwinStore(path)
 
 
