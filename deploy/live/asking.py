@@ -75,7 +75,7 @@ class HubFeed(Feed):
 
     def record(self, answer: dict[str, Any], refined: Sequence[FrameTwin] = ()) -> None:
         """Keep an answer in the stream's store; frames that it changed stay in this window."""
-        if self.stream.memory is not None and self.stream.spec.record:
+        if self.stream.memory is not None:
             self.stream.memory.record_answer({**answer, "stream": self.stream.id})
 
     def close(self) -> None:

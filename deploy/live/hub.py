@@ -38,10 +38,11 @@ from ..stream.spec import Address, Opener, parse_address
 from .asking import Asking
 from .desk import LanguageDesk
 from .errors import BusyError, UnknownError
+from .memory import Retention, StreamMemory
 from .pool import PerceptionPool
 from .records import StreamSpec
 from .sight import MakeObserver, Sight, observers
-from .stream import LiveStream, Memory, OpenSource, StreamLimits
+from .stream import LiveStream, OpenSource, StreamLimits
 
 __all__ = ["HubLimits", "LiveHub"]
 
@@ -85,7 +86,7 @@ class LiveHub:
         openers: further schemes of sources, such as ``sim``.
         observe: makes the perceivers of streams; None: those of ``models``, sharing networks.
         open_source: makes what reads an address; None: a ``LiveSource`` with ``retry``.
-        memory: makes what keeps a stream's twins; None: nothing is kept.
+        retention: how long and how much a stream keeps on disk, where it is to record.
         retry: when failed sources are tried again.
 
     Attributes:
@@ -107,7 +108,7 @@ class LiveHub:
         openers: Mapping[str, Opener] | None = None,
         observe: MakeObserver | None = None,
         open_source: OpenSource | None = None,
-        memory: Callable[[Path], Memory] | None = None,
+        retention: Retention | None = None,
         retry: Retry | None = None,
     ) -> None:
         self.models, self.limits = models, limits or HubLimits()
@@ -115,7 +116,7 @@ class LiveHub:
         self.words = models.bundle.words.nouns if models.bundle is not None else ()
         self.started_at = time.time()
         make_folder(self.folder)
-        self._retry, self._memory = retry or Retry(), memory
+        self._retry, self._retention = retry or Retry(), retention
         self._observe = observe or observers(models)
         self._open_source = open_source or self._live_source
         self._asking = Asking(
@@ -148,6 +149,7 @@ class LiveHub:
 
         Raises:
             SourceError: if the source is none, or a file that cannot be read.
+            StoreError, OutputError: if its store cannot be opened.
             InputError: if the id is in use, or the set knows none of the words.
             BusyError: if there are as many streams as there may be, or the hub closes.
         """
@@ -160,9 +162,10 @@ class LiveHub:
             self._check_room()
             stream_id = self._new_id(spec, address)
             memory = None
-            if spec.record and self._memory is not None:
+            if spec.record:
                 make_folder(self.folder / stream_id)
-                memory = self._memory(self.folder / stream_id / "twin.sqlite")
+                path = self.folder / stream_id / "twin.sqlite"
+                memory = StreamMemory(path, self._retention)
             stream = LiveStream(
                 stream_id,
                 spec,
@@ -174,9 +177,9 @@ class LiveHub:
                 memory=memory,
             )
             self._streams[stream_id] = stream
-        if unknown:
-            stream.warn(f"the set does not know: {', '.join(unknown)}")
-        stream.start()
+            if unknown:
+                stream.warn(f"the set does not know: {', '.join(unknown)}")
+            stream.start()
         return stream
 
     def stream(self, stream_id: str) -> LiveStream:

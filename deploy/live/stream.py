@@ -16,21 +16,21 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from ...twin.errors import EdgeTwinError, StoreError
+from ...twin.errors import EdgeTwinError
 from ...twin.frame import Frame
-from ...twin.schema import FrameTwin
 from ...twin.window import DEFAULT_MAX_FRAMES, TwinWindow
 from ..refine.frames import RecentFrames
 from ..stream.records import SourceStatus
 from ..stream.spec import Address
 from .listeners import Listeners
+from .memory import StreamMemory
 from .moments import Moment, Moments, Seen
 from .pool import PerceptionPool
 from .queue import FrameQueue, Taken
 from .records import FrameCounts, StreamSpec, StreamStatus
 from .sight import Sight
 
-__all__ = ["LiveStream", "Memory", "Moment", "SourceLike", "StreamLimits"]
+__all__ = ["LiveStream", "Moment", "SourceLike", "StreamLimits"]
 
 Sink = Callable[[Frame, float], None]
 _MAX_ANSWERS = 100  # the newest answers, about 5 kB each
@@ -57,23 +57,6 @@ class SourceLike(Protocol):
     def status(self) -> SourceStatus:
         """How it fares."""
         ...
-
-
-class Memory(Protocol):
-    """Keeps the twins of a stream; ``deploy.live.memory.StreamMemory`` does."""
-
-    def append(self, twin: FrameTwin, at: float) -> None:
-        """Keep a twin, taken at ``at`` (Unix seconds)."""
-
-    def record_answer(self, answer: dict[str, Any]) -> None:
-        """Keep an answer's record."""
-
-    def counts(self) -> tuple[int, int]:
-        """Frames and bytes kept."""
-        ...
-
-    def close(self) -> None:
-        """Write what is left."""
 
 
 OpenSource = Callable[[Address, Sink, str], SourceLike]
@@ -130,7 +113,7 @@ class LiveStream:
         pool: PerceptionPool,
         open_source: OpenSource,
         limits: StreamLimits | None = None,
-        memory: Memory | None = None,
+        memory: StreamMemory | None = None,
     ) -> None:
         limits = limits or StreamLimits()
         self.id, self.spec, self.address = stream_id, spec, address
@@ -147,7 +130,6 @@ class LiveStream:
         self.answers: deque[dict[str, Any]] = deque(maxlen=_MAX_ANSWERS)
         self._seq = 0
         self._skipped = 0
-        self._unstored = 0
         self._stopped = False
         self._lock = threading.Lock()
         self._warnings: deque[str] = deque(maxlen=_MAX_WARNINGS)
@@ -168,10 +150,7 @@ class LiveStream:
         ended = self._pool.leave(self.id, timeout_s) and ended
         self.moments.close()
         if self.memory is not None and ended:  # a thread that hangs may still write
-            try:
-                self.memory.close()
-            except EdgeTwinError as error:
-                self.warn(str(error))
+            self.memory.close()
         return ended
 
     # ---- what is seen
@@ -240,12 +219,7 @@ class LiveStream:
     def status(self) -> StreamStatus:
         """How it fares now."""
         moment, counts = self.latest(), self.counts()
-        stored = (0, 0)
-        if self.memory is not None:
-            try:
-                stored = self.memory.counts()
-            except StoreError as error:
-                self.warn(str(error))
+        stored = (0, 0) if self.memory is None else self.memory.counts()
         twin = moment.twin if moment else None
         return StreamStatus(
             id=self.id,
@@ -278,19 +252,11 @@ class LiveStream:
         at = time.time() - (time.monotonic() - taken.captured_at)
         self._seq += 1
         moment = Moment(self._seq, frame, twin, taken.captured_at, at, self.sight.run)
-        self._keep(moment)
+        if self.memory is not None:
+            self.memory.append(twin, at)  # neither waits nor raises
         self.moments.push(moment)
         for message in self.listeners.tell(moment):
             self.warn(message)
-
-    def _keep(self, moment: Moment) -> None:
-        if self.memory is None or not self.spec.record:
-            return
-        try:
-            self.memory.append(moment.twin, moment.at)
-        except EdgeTwinError as error:  # a full disk: what is seen now is told all the same
-            self._unstored += 1
-            self.warn(f"{self._unstored} frames could not be kept: {error}")
 
     def _failed(self, taken: Taken, error: Exception) -> None:
         count = self.queue.counts().dropped.get("failed", 0)
@@ -303,8 +269,10 @@ class LiveStream:
     def _told(self) -> list[str]:
         with self._lock:
             told = list(self._warnings)
+        if self.memory is not None:
+            told += self.memory.warnings()
         remade = self.sight.remade
         if remade:
             why = ", ".join(f"{reason} {count}" for reason, count in sorted(remade.items()))
-            told.append(f"perceived anew after a break: {why}; ids from before are gone")
+            told.append(f"perceived anew after a break: {why}; objects have new ids since")
         return told
