@@ -36,6 +36,7 @@ from .edge_llm import write_edge_llm
 from .fallback import choose, ladder
 from .graphs import GraphPrecision
 from .language import LANGUAGE_SOURCE, LanguagePrecision, write_language
+from .later import masks_of
 from .manifest import DeviceBundle, Precision, Target, write
 from .verify import Verification, verify
 
@@ -185,6 +186,7 @@ def _write_graphs(
                 recorded.held_out.get(name, ()),
                 steps=ladder(wanted, request.target),
                 rest="fp32" if request.target == "cpu" else "fp16",
+                later=masks_of(name, plain, recorded.held_out) if wanted != "fp32" else None,
             )
             records[name] = {
                 "role": role,

@@ -2,7 +2,8 @@
 
 A graph is judged by its own outputs on inputs that calibrated nothing: per output the RMS of
 the difference over the RMS of the float32 output, the worst output counting; of mask logits
-also the IoU of the masks they stand for. :data:`BOUNDS` gives what is allowed.
+also the IoU of the masks they stand for, and of features that of the masks which a later graph
+makes of them (:mod:`.later`). :data:`BOUNDS` gives what is allowed.
 
 The bounds are those of single graphs; what they do together is measured by the verification.
 Not covered: mixing formats inside a graph, the choice by speed.
@@ -23,6 +24,7 @@ from numpy.typing import NDArray
 from ...perception.engines import Engine, open_engine
 from ...twin.errors import InputError, ModelError
 from .graphs import GRAPH_PRECISIONS, Feeds, GraphPrecision, Rest, convert
+from .later import Later
 from .targets import Target
 
 __all__ = ["BOUNDS", "Bound", "Chosen", "Errors", "Tried", "choose", "ladder", "output_errors"]
@@ -112,11 +114,13 @@ def choose(
     steps: tuple[GraphPrecision, ...] | None = None,
     rest: Rest = "fp32",
     bounds: Mapping[GraphPrecision, Bound] | None = None,
+    later: Later | None = None,
 ) -> Chosen:
     """Write ``source`` to ``target`` in the first format of ``steps`` that meets its bound.
 
     ``feeds`` calibrate int8, ``held_out`` judge. ``steps`` are those of :func:`ladder`; their
-    last must be fp32. ``rest`` is what int8 leaves (:func:`~.graphs.convert`). Without inputs to judge by a graph stays fp32.
+    last must be fp32. ``rest`` is what int8 leaves (:func:`~.graphs.convert`); ``later`` makes
+    masks of the outputs. Without inputs to judge by a graph stays fp32.
 
     Raises:
         InputError: if ``steps`` do not end with fp32.
@@ -131,7 +135,8 @@ def choose(
     try:
         for step in steps:
             make = partial(convert, source, target, step, feeds, rest=rest)
-            one = _try(make, target, step, feeds, held_out, reference, allowed[step])
+            judge = partial(output_errors, reference, held_out=held_out, later=later)
+            one = _try(make, target, step, feeds, held_out, judge, allowed[step])
             tried.append(one)
             if one.kept:
                 error = None if one.errors is None else one.errors.worst
@@ -145,8 +150,10 @@ def choose(
     )
 
 
-def output_errors(reference: Engine, engine: Engine, held_out: Feeds) -> Errors:
-    """Compare two engines of one graph over inputs."""
+def output_errors(
+    reference: Engine, engine: Engine, held_out: Feeds, later: Later | None = None
+) -> Errors:
+    """Compare two engines of one graph over inputs, and what ``later`` makes of their outputs."""
     off: defaultdict[str, float] = defaultdict(float)
     scale: defaultdict[str, float] = defaultdict(float)
     overlaps: list[float] = []
@@ -156,8 +163,10 @@ def output_errors(reference: Engine, engine: Engine, held_out: Feeds) -> Errors:
             wide = values.astype(np.float64)
             off[name] += float(((wide - got[name]) ** 2).sum())
             scale[name] += float((wide**2).sum())
-            if name == "mask_logits":
-                overlaps += _overlaps(values, got[name])
+        if later is not None:
+            expected, got = later(expected), later(got)
+        if "mask_logits" in expected:
+            overlaps += _overlaps(expected["mask_logits"], got["mask_logits"])
     outputs = {name: _relative(off[name], scale[name]) for name in off}
     return Errors(outputs, float(np.mean(overlaps)) if overlaps else None)
 
@@ -168,7 +177,7 @@ def _try(
     step: GraphPrecision,
     feeds: Feeds,
     held_out: Feeds,
-    reference: Engine,
+    judge: Callable[[Engine], Errors],
     bound: Bound,
 ) -> Tried:
     if step == "int8" and not len(feeds):
@@ -186,7 +195,7 @@ def _try(
         engine.close()
         return Tried(step, None, True)
     try:
-        errors = output_errors(reference, engine, held_out)
+        errors = judge(engine)
     finally:
         engine.close()
     reason = _misses(errors, bound)
