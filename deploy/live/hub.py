@@ -22,7 +22,6 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -30,50 +29,28 @@ from typing import Any, Self
 from ...perception.perceiver import Perceiver
 from ...reasoner.prompts import Mode
 from ...reasoner.telling import Heard
-from ...twin.errors import InputError
+from ...twin.errors import InputError, StoreError
 from ..models import Models
 from ..stream.live import LiveSource, Retry
 from ..stream.sinks import make_folder
 from ..stream.spec import Address, Opener, parse_address
 from .asking import Asking
+from .bounds import HubLimits
 from .desk import LanguageDesk
 from .errors import BusyError, UnknownError
 from .memory import Retention, StreamMemory
 from .pool import PerceptionPool
 from .records import StreamSpec
 from .sight import MakeObserver, Sight, observers
-from .stream import LiveStream, OpenSource, StreamLimits
+from .standing import DeskLimits, StandingDesk
+from .stream import LiveStream, OpenSource
+from .webhooks import Webhooks
 
 __all__ = ["HubLimits", "LiveHub"]
 
 _STUCK_S = 30.0  # perception of one frame that takes longer is not ready for more
 _FIRST_S = 2.0  # a question on a stream without a frame yet waits so long for one
 _STOP_S = 2.0  # of a source from any state
-
-
-@dataclass(frozen=True, slots=True)
-class HubLimits:
-    """Bounds of a hub.
-
-    Attributes:
-        streams: that may be there at once; each has a thread or two and its rings.
-        sessions, session_idle_s: conversations, and how long one may be idle.
-        questions: that may wait; ``questions_each``: of one caller.
-        question_s: how long a question may take, waiting included, unless it says so itself;
-            ``question_most_s``: the most it may say.
-        warm: sessions whose language cache is kept.
-        stream: what each stream may keep.
-    """
-
-    streams: int = 16
-    sessions: int = 32
-    session_idle_s: float = 900.0
-    questions: int = 16
-    questions_each: int = 6
-    question_s: float = 30.0
-    question_most_s: float = 120.0
-    warm: int = 4
-    stream: StreamLimits = field(default_factory=StreamLimits)
 
 
 class LiveHub:
@@ -86,6 +63,8 @@ class LiveHub:
         openers: further schemes of sources, such as ``sim``.
         observe: makes the perceivers of streams; None: those of ``models``, sharing networks.
         open_source: makes what reads an address; None: a ``LiveSource`` with ``retry``.
+        webhooks: where events may be sent; None: nowhere.
+        standing: bounds of standing questions.
         retention: how long and how much a stream keeps on disk, where it is to record.
         retry: when failed sources are tried again.
 
@@ -93,6 +72,7 @@ class LiveHub:
         models, folder, limits, openers: as given.
         words: what the model set can look for; empty: any noun.
         started_at: Unix seconds.
+        standing: the standing questions.
 
     Raises:
         InputError: if the models' reasoner is none of ours.
@@ -108,6 +88,8 @@ class LiveHub:
         openers: Mapping[str, Opener] | None = None,
         observe: MakeObserver | None = None,
         open_source: OpenSource | None = None,
+        webhooks: Webhooks | None = None,
+        standing: DeskLimits | None = None,
         retention: Retention | None = None,
         retry: Retry | None = None,
     ) -> None:
@@ -130,6 +112,9 @@ class LiveHub:
         self._closing = False
         self._pool = PerceptionPool()
         self._desk = LanguageDesk(self.limits.questions, self.limits.questions_each)
+        self.standing = StandingDesk(
+            self, folder=self.folder / "events", limits=standing, webhooks=webhooks
+        )
 
     def __enter__(self) -> Self:
         return self
@@ -149,7 +134,7 @@ class LiveHub:
 
         Raises:
             SourceError: if the source is none, or a file that cannot be read.
-            StoreError, OutputError: if its store cannot be opened.
+            OutputError: if its folder cannot be made.
             InputError: if the id is in use, or the set knows none of the words.
             BusyError: if there are as many streams as there may be, or the hub closes.
         """
@@ -161,11 +146,7 @@ class LiveHub:
         with self._lock:
             self._check_room()
             stream_id = self._new_id(spec, address)
-            memory = None
-            if spec.record:
-                make_folder(self.folder / stream_id)
-                path = self.folder / stream_id / "twin.sqlite"
-                memory = StreamMemory(path, self._retention)
+            memory, told = self._memory(stream_id) if spec.record else (None, "")
             stream = LiveStream(
                 stream_id,
                 spec,
@@ -177,6 +158,8 @@ class LiveHub:
                 memory=memory,
             )
             self._streams[stream_id] = stream
+            if told:
+                stream.warn(told)
             if unknown:
                 stream.warn(f"the set does not know: {', '.join(unknown)}")
             stream.start()
@@ -209,6 +192,7 @@ class LiveHub:
         with self._lock:
             stream = self.stream(stream_id)
             del self._streams[stream_id]
+        self.standing.forget(stream_id)
         self._asking.forget(stream_id)
         self._desk.later(lambda: self._asking.drop(stream_id))
         return stream.stop(_STOP_S)
@@ -311,6 +295,7 @@ class LiveHub:
             self._closing = True
             streams, self._streams = list(self._streams.values()), {}
         self._desk.later(self._asking.drop)
+        self.standing.close(grace_s)
         ended = self._desk.close(grace_s)
         if streams:  # at once: each may take its whole time
             with ThreadPoolExecutor(len(streams), "edgetwin-stop") as stopping:
@@ -358,6 +343,14 @@ class LiveHub:
         self, address: Address, sink: Callable[[Any, float], None], stream_id: str
     ) -> LiveSource:
         return LiveSource(address, sink, stream_id=stream_id, retry=self._retry)
+
+    def _memory(self, stream_id: str) -> tuple[StreamMemory | None, str]:
+        """The store of a stream; without one, and why, if its file is damaged."""
+        make_folder(self.folder / stream_id)
+        try:
+            return StreamMemory(self.folder / stream_id / "twin.sqlite", self._retention), ""
+        except StoreError as error:
+            return None, f"not recording: {error}"
 
     def _check_room(self) -> None:
         if self._closing:

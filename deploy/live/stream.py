@@ -13,15 +13,15 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 from ...twin.errors import EdgeTwinError
 from ...twin.frame import Frame
-from ...twin.window import DEFAULT_MAX_FRAMES, TwinWindow
+from ...twin.window import TwinWindow
 from ..refine.frames import RecentFrames
 from ..stream.records import SourceStatus
 from ..stream.spec import Address
+from .bounds import StreamLimits
 from .listeners import Listeners
 from .memory import StreamMemory
 from .moments import Moment, Moments, Seen
@@ -60,25 +60,6 @@ class SourceLike(Protocol):
 
 
 OpenSource = Callable[[Address, Sink, str], SourceLike]
-
-
-@dataclass(frozen=True, slots=True)
-class StreamLimits:
-    """What one stream may keep.
-
-    Attributes:
-        live_queue: frames of a live source that wait: with two, a burst is not lost, and what
-            is perceived next is at most two frames old.
-        file_queue: frames of a file that wait.
-        twins: of the window that questions are asked about.
-        frames, frame_bytes: of the ring of pictures.
-    """
-
-    live_queue: int = 2
-    file_queue: int = 2
-    twins: int = DEFAULT_MAX_FRAMES
-    frames: int = 300
-    frame_bytes: int = 64 * 2**20
 
 
 class LiveStream:
