@@ -65,11 +65,13 @@ def bench_sets(
     *,
     reader: PowerReader | None = None,
     progress: Progress | None = None,
+    cuda_graphs: Sequence[bool] = (),
 ) -> list[BenchReport]:
     """Measure several sets in one run: pass by pass in turns, so that all meet the same machine.
 
     ``reader`` gives the power (None: what the board has, :func:`.bench_energy.find_reader`);
     energy is of the whole process, so it is told for one set alone, as is peak memory.
+    ``cuda_graphs`` says for each set whether TensorRT's plans are launched as CUDA graphs.
 
     Raises:
         InputError, SourceError, ModelError: as :func:`bench`.
@@ -79,7 +81,8 @@ def bench_sets(
             f"expected clips, questions, sets and repeat >= 1, got {len(clips)}, {len(questions)}, "
             f"{len(sets)} and {repeat}: give clips as arguments"
         )
-    benches = [_Bench(models, questions) for models in sets]
+    switches = cuda_graphs or [False] * len(sets)
+    benches = [_Bench(*one, questions) for one in zip(sets, switches, strict=True)]
     passes = [clip for clip in clips for _ in range(repeat)]
     with EnergyMeter((reader or find_reader()) if len(sets) == 1 else None) as meter:
         for place, clip in enumerate(passes):
@@ -100,8 +103,10 @@ def bench_sets(
 class _Bench:
     """One set and what was measured of it."""
 
-    def __init__(self, models: str | Path | Models, questions: Sequence[str]) -> None:
-        self._models, self._questions = models, questions
+    def __init__(
+        self, models: str | Path | Models, cuda_graphs: bool, questions: Sequence[str]
+    ) -> None:
+        self._models, self._cuda_graphs, self._questions = models, cuda_graphs, questions
         name = models.name if isinstance(models, Models) else str(models)
         self.report = BenchReport(name, "", 0.0)
 
@@ -109,7 +114,10 @@ class _Bench:
         """Perceive frames in both ways, and answer."""
         report, given = self.report, self._models
         started = time.perf_counter()
-        ready = given if isinstance(given, Models) else load_models(given)
+        if isinstance(given, Models):
+            ready = given
+        else:
+            ready = load_models(given, cuda_graphs=self._cuda_graphs)
         if not report.size:
             report.load_ms = round((time.perf_counter() - started) * 1000, 1)
             height, width = frames[0].image_hw3.shape[:2]

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 __all__ = ["register"]
 
 _TRANSFORMERS = "transformers"
+_CUDA_GRAPHS = "cuda-graphs"
 
 
 def register(app: typer.Typer) -> None:
@@ -32,13 +33,17 @@ def bench(
         list[str] | None,
         typer.Option(
             help="Another set or bundle, measured in turns in the same run, or transformers: the "
-            "plain pipeline of the same networks. Repeat for several sets."
+            "plain pipeline of the same networks, or cuda-graphs: the same set with and without "
+            "them. Repeat for several sets."
         ),
     ] = None,
     sweep: Annotated[
         Literal["objects", "resolution"] | None,
         typer.Option(help="How speed changes with the number of objects or the picture's size."),
     ] = None,
+    cuda_graphs: Annotated[
+        bool, typer.Option(help="Launch TensorRT's plans as CUDA graphs.")
+    ] = False,
     device: Annotated[str, typer.Option(help="Of a sweep: auto, cpu, cuda or tensorrt.")] = "auto",
     out: Annotated[Path | None, typer.Option("-o", "--out", help="JSON file to write.")] = None,
     plot: Annotated[
@@ -57,11 +62,11 @@ def bench(
 
     with told_when_interrupted():
         if sweep is not None:
-            found: Any = _sweep(models, sweep, device, repeat)
+            found: Any = _sweep(models, sweep, device, repeat, cuda_graphs)
         elif compare:
-            found = _compare(clips or [], models, compare, repeat)
+            found = _compare(clips or [], models, compare, repeat, cuda_graphs)
         else:
-            found = _one(clips or [], models, repeat)
+            found = _one(clips or [], models, repeat, cuda_graphs)
     if out is not None:
         make_folder(out.parent)
         write_json(out, found.document)
@@ -72,33 +77,44 @@ def bench(
         replace_section(write_readme, section, found.markdown())
 
 
-def _one(clips: list[Path], models: str, repeat: int) -> Any:
+def _one(clips: list[Path], models: str, repeat: int, cuda_graphs: bool) -> Any:
     from .bench import bench_sets
 
     with progress() as show:
-        return bench_sets(clips, [models], repeat=repeat, progress=show)[0]
+        switch = [cuda_graphs]
+        return bench_sets(clips, [models], repeat=repeat, progress=show, cuda_graphs=switch)[0]
 
 
-def _compare(clips: list[Path], models: str, others: list[str], repeat: int) -> Comparison:
+def _compare(
+    clips: list[Path], models: str, others: list[str], repeat: int, cuda_graphs: bool
+) -> Comparison:
     from ..twin.errors import InputError
-    from .bench_compare import compare_sets, compare_transformers
+    from .bench_compare import compare_cuda_graphs, compare_sets, compare_transformers
 
-    if _TRANSFORMERS not in others:
-        return compare_sets(clips, [models, *others], repeat=repeat)
-    if len(others) > 1:
+    special = {_TRANSFORMERS: compare_transformers, _CUDA_GRAPHS: compare_cuda_graphs}
+    if not special.keys() & set(others):
+        sets = [models, *others]
+        return compare_sets(clips, sets, repeat=repeat, cuda_graphs=cuda_graphs)
+    if len(others) > 1 or cuda_graphs:
+        given = [*others, *(["--cuda-graphs"] if cuda_graphs else [])]
         raise InputError(
-            f"expected transformers or sets to compare with, got {', '.join(others)}: run the "
-            "command once for each"
+            f"expected {_TRANSFORMERS}, {_CUDA_GRAPHS} or sets to compare with, got "
+            f"{' and '.join(given)}: run the command once for each"
         )
-    return compare_transformers(clips, models, repeat=repeat)
+    return special[others[0]](clips, models, repeat=repeat)
 
 
-def _sweep(models: str, axis: Literal["objects", "resolution"], device: str, repeat: int) -> Any:
+def _sweep(
+    models: str,
+    axis: Literal["objects", "resolution"],
+    device: str,
+    repeat: int,
+    cuda_graphs: bool,
+) -> Any:
     from ..perception.bundle import load_bundle
     from .bench_sweep import sweep
-    from .models import set_folders
 
-    bundle = load_bundle(set_folders(models)[0], device=device)
+    bundle = load_bundle(models, device=device, cuda_graphs=cuda_graphs)
     return sweep(bundle, axis, rounds=max(3, repeat))
 
 

@@ -32,7 +32,13 @@ from .machine import environment
 from .models import load_models
 from .stream.source import open_source
 
-__all__ = ["Comparison", "PerceivedClip", "compare_sets", "compare_transformers"]
+__all__ = [
+    "Comparison",
+    "PerceivedClip",
+    "compare_cuda_graphs",
+    "compare_sets",
+    "compare_transformers",
+]
 
 _MOST_FRAMES = 96  # of a clip: the plain side takes long
 
@@ -72,6 +78,8 @@ def compare_sets(
     sets: Sequence[str | Path],
     questions: Sequence[str] = BENCH_QUESTIONS,
     repeat: int = 1,
+    *,
+    cuda_graphs: bool = False,
 ) -> Comparison:
     """Measure sets in turns; the share of equal answers is against the first.
 
@@ -81,14 +89,34 @@ def compare_sets(
     """
     if len(sets) < 2:
         raise InputError(f"expected at least two sets to compare, got {len(sets)}")
-    reports = bench_sets(clips, sets, questions, repeat)
+    switches = [cuda_graphs] * len(sets)
+    reports = bench_sets(clips, sets, questions, repeat, cuda_graphs=switches)
+    return _compared(_names(sets), reports)
+
+
+def compare_cuda_graphs(
+    clips: Sequence[Path],
+    models: str | Path,
+    questions: Sequence[str] = BENCH_QUESTIONS,
+    repeat: int = 1,
+) -> Comparison:
+    """Measure one set in turns, its TensorRT plans launched kernel by kernel and as CUDA graphs.
+
+    Raises:
+        InputError: if the set has no TensorRT plans, or as :func:`.bench.bench`.
+        SourceError, ModelError: as there.
+    """
+    reports = bench_sets(clips, [models] * 2, questions, repeat, cuda_graphs=(False, True))
+    return _compared(["kernel by kernel", "CUDA graphs"], reports)
+
+
+def _compared(names: Sequence[str], reports: Sequence[BenchReport]) -> Comparison:
     base = reports[0]
     columns = {}
-    for name, report in zip(_names(sets), reports, strict=True):
+    for name, report in zip(names, reports, strict=True):
         columns[name] = _column(report, base)
     head = f"{base.size}, {len(base.frame_ms)} frames, in turns in one run, {_machine()}:"
-    details = {n: r.document for n, r in zip(_names(sets), reports, strict=True)}
-    return Comparison(head, columns, details)
+    return Comparison(head, columns, {n: r.document for n, r in zip(names, reports, strict=True)})
 
 
 def compare_transformers(

@@ -120,6 +120,7 @@ def load_models(
     *,
     language: str | Path | None = None,
     mode: Mode = "concise",
+    cuda_graphs: bool = False,
 ) -> Models:
     """Load a set by name, or from a bundle's folder.
 
@@ -132,12 +133,13 @@ def load_models(
         language: another language model, as
             :func:`~edgetwin.reasoner.models.opening.open_model` takes it.
         mode: how much answers explain.
+        cuda_graphs: launch TensorRT's plans as CUDA graphs.
 
     Raises:
-        InputError: if the set knows none of the words.
+        InputError: if the set knows none of the words, or has no plans for CUDA graphs.
         ModelError: if the set cannot be had, or a file is missing or changed.
     """
-    bundle = load_bundle(set_folders(name)[0])
+    bundle = load_bundle(name, cuda_graphs=cuda_graphs)
     sight = _perception(name, bundle, words, None)
     reasoner = load_reasoner(name, language=language, mode=mode, vocabulary=bundle.words.nouns)
     model = reasoner.model
@@ -195,7 +197,7 @@ def load_perception(
         InputError: if the set knows none of the words, or knows any word and was given none.
         ModelError: as :func:`load_models`.
     """
-    bundle = load_bundle(set_folders(name)[0], networks=networks, device=device)
+    bundle = load_bundle(name, networks=networks, device=device)
     if words is None and not bundle.words.nouns:
         raise InputError(
             f"expected words to look for, since the {bundle.name} set knows any noun, got none: "
@@ -292,12 +294,11 @@ def bundle_identities(bundle: Bundle) -> dict[str, dict[str, Any]]:
 
 
 def set_folders(name: str | Path) -> tuple[str | Path, str | Path]:
-    """Return where a set's perception bundle and its reasoner bundle are."""
+    """Return what the two ``load_bundle`` take: perception's finds its part of a folder itself."""
     folder = models_home() / name if str(name) in ("edge", "server") else Path(name)
-    if str(name) == "embedded" or not folder.is_dir():
-        return name, "embedded"
-    seeing, speaking = folder / "perception", folder / "reasoner"
-    return seeing if seeing.is_dir() else name, speaking if speaking.is_dir() else "embedded"
+    speaking = folder / "reasoner"
+    alone = str(name) == "embedded" or not speaking.is_dir()
+    return name, "embedded" if alone else speaking
 
 
 def _id_of(bundle: Bundle, role: str) -> str:

@@ -27,7 +27,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from ..twin.errors import ModelError
+from ..twin.errors import InputError, ModelError
 from ..twin.files import replace, sha256_of
 from .engines import Engine, bundle_plans, open_engine
 from .hub import HUB_SETS, ROLES
@@ -107,7 +107,8 @@ class Bundle:
     """A directory of networks that match their manifest.
 
     Files are hashed when they are first asked for and remembered as good afterwards;
-    :meth:`verify` hashes them all. ``device`` and ``threads`` go to every engine opened.
+    :meth:`verify` hashes them all. ``device``, ``threads`` and ``cuda_graphs`` go to every engine
+    opened.
     """
 
     def __init__(
@@ -117,11 +118,13 @@ class Bundle:
         *,
         device: str = "auto",
         threads: int | None = None,
+        cuda_graphs: bool = False,
     ) -> None:
         self.directory = directory
         self.manifest = manifest
         self.device = device
         self.threads = threads
+        self.cuda_graphs = cuda_graphs
         self._hashes = {
             file: digest
             for entry in manifest.networks.values()
@@ -190,7 +193,11 @@ class Bundle:
         """
         plans = bundle_plans(self.directory)
         return open_engine(
-            self.path(filename), device=self.device, threads=self.threads, plans=plans
+            self.path(filename),
+            device=self.device,
+            threads=self.threads,
+            plans=plans,
+            cuda_graphs=self.cuda_graphs,
         )
 
     def verify(self) -> None:
@@ -219,6 +226,7 @@ def load_bundle(
     device: str = "auto",
     threads: int | None = None,
     networks: Mapping[str, str] | None = None,
+    cuda_graphs: bool = False,
 ) -> Bundle:
     """Load a set by name (embedded, edge, server), a bundle by its folder, or hub checkpoints.
 
@@ -227,10 +235,11 @@ def load_bundle(
     cache or downloaded into it. ``networks`` replaces checkpoints of a named set by role
     (``{"segmenter": "yonigozlan/EdgeTAM-hf@main"}``); a mapping of all three roles in place of
     the name is a set of one's own. ``"owner/name@revision"`` pins a commit, branch or tag.
+    ``cuda_graphs`` is for bundles with TensorRT plans (:func:`~.engines.open_engine`).
 
     Raises:
         ModelError: if it cannot be had or its manifest is malformed; says what to do next.
-        InputError: if ``device`` is unknown.
+        InputError: if ``device`` is unknown, or ``cuda_graphs`` asked of hub checkpoints.
     """
     if isinstance(name_or_path, Mapping):
         return _load_hub("own", dict(name_or_path) | dict(networks or {}), device, threads)
@@ -242,10 +251,15 @@ def load_bundle(
         )
     directory = _find(name_or_path)
     if networks or directory is None:
+        if cuda_graphs:
+            raise InputError(
+                f"expected an exported bundle for CUDA graphs, got hub checkpoints for "
+                f"{str(name_or_path)!r}; write one with `edgetwin export`"
+            )
         sources = dict(hub or {}) | dict(networks or {})
         return _load_hub(str(name_or_path), sources, device, threads)
     manifest = _read_manifest(directory)
-    return Bundle(directory, manifest, device=device, threads=threads)
+    return Bundle(directory, manifest, device=device, threads=threads, cuda_graphs=cuda_graphs)
 
 
 def write_network_entry(

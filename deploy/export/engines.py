@@ -210,8 +210,7 @@ def _perception(folder: str | Path) -> Bundle:
             f"expected a bundle's folder, got {str(folder)!r}, which is not there; make one with "
             "`edgetwin export --target … -o BUNDLE`"
         )
-    inner = place / "perception"
-    return load_bundle(inner if inner.is_dir() else place, device="cpu", threads=1)
+    return load_bundle(place, device="cpu", threads=1)
 
 
 def _graphs(bundle: Bundle) -> Iterator[Path]:

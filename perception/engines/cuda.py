@@ -11,6 +11,7 @@ from __future__ import annotations
 import ctypes
 import importlib
 import importlib.util
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -99,6 +100,32 @@ class Cuda:
         kinds = self._runtime.cudaMemcpyKind
         kind = kinds.cudaMemcpyHostToDevice if upload else kinds.cudaMemcpyDeviceToHost
         self.call("cudaMemcpyAsync", to, source, nbytes, kind, self._stream)
+
+    def capture(self, launch: Callable[[], bool]) -> Any:
+        """Record what ``launch`` puts on the stream, which does not run; returns it as a graph.
+
+        Raises:
+            ModelError: if it says that it failed, or CUDA cannot record it.
+        """
+        # Engines of other threads go on allocating meanwhile, which a stricter mode forbids.
+        mode = self._runtime.cudaStreamCaptureMode.cudaStreamCaptureModeThreadLocal
+        self.call("cudaStreamBeginCapture", self._stream, mode)
+        try:
+            launched = launch()
+        finally:
+            error, recorded = self._runtime.cudaStreamEndCapture(self._stream)
+        try:
+            if not launched or int(error):
+                raise ModelError(f"expected kernels that CUDA can record, got error {int(error)}")
+            return self.call("cudaGraphInstantiate", recorded, 0)
+        finally:
+            if not int(error):
+                self.call("cudaGraphDestroy", recorded)
+            self._runtime.cudaGetLastError()  # or the next launch would be taken to have failed
+
+    def launch(self, graph: Any) -> None:
+        """Put a recorded graph on the stream."""
+        self.call("cudaGraphLaunch", graph, self._stream)
 
     def close(self) -> None:
         """Destroy the stream."""

@@ -1,4 +1,11 @@
-"""ONNX Runtime: the device engine on CPU, CUDA and through ONNX Runtime's TensorRT provider."""
+"""ONNX Runtime: the device engine on CPU, CUDA and through ONNX Runtime's TensorRT provider.
+
+Not covered: CUDA graphs. The CUDA provider (``enable_cuda_graph``) repeats one recorded run
+whatever the shapes of the next one are, takes inputs and outputs bound to fixed addresses alone,
+and refuses a session of which any node runs elsewhere; most graphs here have free dimensions, and
+what the TensorRT provider (``trt_cuda_graph_enable``) does with them its documentation does not
+say. Plans in TensorRT itself have them (:mod:`.tensorrt`).
+"""
 
 from __future__ import annotations
 

@@ -11,6 +11,7 @@ Checked without a GPU: the types of every call against NVIDIA's binding, of rele
 from __future__ import annotations
 
 import importlib.util
+import warnings
 from collections import deque
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,7 @@ from ...twin.errors import InputError, MissingExtraError, ModelError
 from .base import Port
 from .checks import check_inputs
 from .cuda import Buffer, Cuda, has_cuda_python
+from .cuda_graphs import Captured, CudaGraphs
 from .parts import run_in_parts
 from .tensorrt_plan import PlanRecord, check_bytes, check_record, read_record
 
@@ -98,13 +100,16 @@ class TensorRtEngine:
 
     Host and GPU buffers of every input and output are made once, at the largest size that
     the plan's profiles allow, and owned until :meth:`close`. Larger inputs are run in parts
-    where the plan's record names a dimension that may be cut (see :mod:`.parts`).
+    where the plan's record names a dimension that may be cut (see :mod:`.parts`). With
+    ``cuda_graphs`` shapes that come back are launched as one graph each (:mod:`.cuda_graphs`);
+    where CUDA refuses to record them, one RuntimeWarning says so and kernels are launched one
+    by one as without.
 
     Raises:
         ModelError: if TensorRT or a GPU is missing, or the plan is of another release or GPU.
     """
 
-    def __init__(self, path: str | Path) -> None:
+    def __init__(self, path: str | Path, *, cuda_graphs: bool = False) -> None:
         plan = Path(path)
         self._name = plan.name
         version = require_tensorrt()
@@ -112,6 +117,8 @@ class TensorRtEngine:
         self._buffers: dict[str, Buffer] = {}
         self._lines: deque[str] = deque()
         self._loaded: _Loaded | None = None
+        self._graphs = CudaGraphs(self._cuda) if cuda_graphs else None
+        self._memory = 0  # on the GPU, that contexts share where there are graphs
         try:
             record = read_record(plan)
             if record is not None:
@@ -148,13 +155,25 @@ class TensorRtEngine:
                 f"expected a plan of TensorRT {version} for {self._cuda.gpu.name} at {plan}, got: "
                 f"{self._said()}; build it again here from its ONNX file"
             )
-        context: trt.IExecutionContext | None = engine.create_execution_context()
+        return _Loaded(logger, runtime, engine, self._new_context(engine))
+
+    def _new_context(self, engine: trt.ICudaEngine) -> trt.IExecutionContext:
+        import tensorrt as trt
+
+        strategies = trt.ExecutionContextAllocationStrategy
+        shared = self._graphs is not None
+        strategy = strategies.USER_MANAGED if shared else strategies.STATIC
+        context: trt.IExecutionContext | None = engine.create_execution_context(strategy)
         if context is None:
             raise ModelError(
                 f"{self._name}: expected GPU memory for the largest inputs, got: {self._said()}; "
                 "build the plan with smaller profiles, or close other engines"
             )
-        return _Loaded(logger, runtime, engine, context)
+        if shared:
+            size = max(1, engine.device_memory_size_v2)
+            self._memory = self._memory or int(self._cuda.call("cudaMalloc", size))
+            context.set_device_memory(self._memory, size)
+        return context
 
     @property
     def _live(self) -> _Loaded:
@@ -190,11 +209,11 @@ class TensorRtEngine:
 
     def _allocate(self, inputs: tuple[Port, ...], outputs: tuple[Port, ...]) -> None:
         """Make buffers for the largest shapes of any profile and tell TensorRT of them."""
-        largest: dict[str, int] = {}
+        context, largest = self._live.context, dict[str, int]()
         for profile, ranges in enumerate(self._ranges):
-            self._choose(profile)
+            self._choose(context, profile)
             shapes = {name: high for name, (_, high) in ranges.items()}
-            for name, shape in (shapes | self._output_shapes(shapes, outputs)).items():
+            for name, shape in (shapes | self._output_shapes(context, shapes, outputs)).items():
                 largest[name] = max(largest.get(name, 0), _count(shape))
         for port in (*inputs, *outputs):
             nbytes = largest[port.name] * np.dtype(port.dtype).itemsize
@@ -227,28 +246,74 @@ class TensorRtEngine:
         return run_in_parts(self._run_part, self._inputs, self._outputs, self._most, inputs)
 
     def _run_part(self, arrays: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-        context = self._live.context
         shapes = {name: array.shape for name, array in arrays.items()}
-        self._choose(fitting_profile(self._name, self._ranges, shapes))
-        wanted = self._output_shapes(shapes, self._outputs)
+        profile = fitting_profile(self._name, self._ranges, shapes)
         for name, array in arrays.items():
-            buffer = self._buffers[name]
-            buffer.stage(array)
-            self._address(name, buffer)
-            buffer.upload(array.nbytes)
-        for name in wanted:
-            self._address(name, self._buffers[name])
-        if not context.execute_async_v3(self._cuda.stream):
-            raise ModelError(f"{self._name}: expected a result, got: {self._said()}")
+            self._buffers[name].stage(array)
+            self._buffers[name].upload(array.nbytes)
+        captured = self._captured(profile, shapes)
+        if captured is not None:
+            self._cuda.launch(captured.graph)
+            wanted = captured.outputs
+        else:
+            wanted = self._prepare(self._live.context, profile, shapes)
+            self._launch(self._live.context)
         kinds = {port.name: port.dtype for port in self._outputs}
         for name, shape in wanted.items():
             self._buffers[name].download(_count(shape) * np.dtype(kinds[name]).itemsize)
         self._cuda.wait()
         return {name: self._buffers[name].read(s, kinds[name]) for name, s in wanted.items()}
 
-    def _choose(self, profile: int) -> None:
+    def _captured(self, profile: int, shapes: dict[str, tuple[int, ...]]) -> Captured | None:
+        """Return the graph for inputs of these shapes; None where they are launched plainly."""
+        if self._graphs is None:
+            return None
+        key = tuple(sorted(shapes.items()))
+        found = self._graphs.find(key)
+        if found is not None or not self._graphs.come_back(key):
+            return found
+        try:
+            found = self._capture(profile, shapes)
+        except ModelError as error:
+            warnings.warn(f"{self._name}: runs without CUDA graphs: {error}", RuntimeWarning, 2)
+            self._graphs.close()
+            self._graphs = None
+            return None
+        self._graphs.keep(key, found)
+        return found
+
+    def _capture(self, profile: int, shapes: dict[str, tuple[int, ...]]) -> Captured:
+        import tensorrt as trt
+
+        engine = self._live.engine
+        for port in (*self._inputs, *self._outputs):
+            if engine.get_tensor_location(port.name) == trt.TensorLocation.HOST:
+                raise ModelError(f"expected inputs on the GPU, got {port.name!r} read on the host")
+        context = self._new_context(engine)
+        outputs = self._prepare(context, profile, shapes)
+        self._launch(context)  # TensorRT does outside of a recording what new shapes ask for
+        self._cuda.wait()
+        stream = self._cuda.stream
+        return Captured(
+            context, outputs, self._cuda.capture(lambda: bool(context.execute_async_v3(stream)))
+        )
+
+    def _prepare(
+        self, context: trt.IExecutionContext, profile: int, shapes: dict[str, tuple[int, ...]]
+    ) -> dict[str, tuple[int, ...]]:
+        """Tell a context profile, shapes and addresses; return the shapes of the outputs."""
+        self._choose(context, profile)
+        wanted = self._output_shapes(context, shapes, self._outputs)
+        for name in (*shapes, *wanted):
+            self._address(context, name)
+        return wanted
+
+    def _launch(self, context: trt.IExecutionContext) -> None:
+        if not context.execute_async_v3(self._cuda.stream):
+            raise ModelError(f"{self._name}: expected a result, got: {self._said()}")
+
+    def _choose(self, context: trt.IExecutionContext, profile: int) -> None:
         """Make a profile the active one, which needs the stream only when it changes."""
-        context = self._live.context
         if context.active_optimization_profile == profile:
             return
         if not context.set_optimization_profile_async(profile, self._cuda.stream):
@@ -256,10 +321,12 @@ class TensorRtEngine:
         self._cuda.wait()
 
     def _output_shapes(
-        self, shapes: dict[str, tuple[int, ...]], outputs: tuple[Port, ...]
+        self,
+        context: trt.IExecutionContext,
+        shapes: dict[str, tuple[int, ...]],
+        outputs: tuple[Port, ...],
     ) -> dict[str, tuple[int, ...]]:
         """Set the inputs' shapes and return those of the outputs."""
-        context = self._live.context
         for name, shape in shapes.items():
             if not context.set_input_shape(name, shape):
                 raise ModelError(
@@ -274,11 +341,11 @@ class TensorRtEngine:
                 )
         return found
 
-    def _address(self, name: str, buffer: Buffer) -> None:
+    def _address(self, context: trt.IExecutionContext, name: str) -> None:
         import tensorrt as trt
 
-        engine, context = self._live.engine, self._live.context
-        on_host = engine.get_tensor_location(name) == trt.TensorLocation.HOST
+        buffer = self._buffers[name]
+        on_host = self._live.engine.get_tensor_location(name) == trt.TensorLocation.HOST
         if not context.set_tensor_address(name, buffer.host if on_host else buffer.device):
             raise ModelError(f"{self._name}: expected memory for {name!r}, got: {self._said()}")
 
@@ -288,10 +355,15 @@ class TensorRtEngine:
 
     def close(self) -> None:
         """Release the plan and its memory."""
+        if self._graphs is not None:
+            self._graphs.close()
         for buffer in self._buffers.values():
             buffer.free()
         self._buffers.clear()
         self._loaded = None
+        if self._memory:
+            self._cuda.call("cudaFree", self._memory)
+            self._memory = 0
         self._cuda.close()
 
 

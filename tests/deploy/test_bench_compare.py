@@ -10,16 +10,18 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from edgetwin.deploy import bench_compare
+from edgetwin.deploy import bench, bench_compare
 from edgetwin.deploy.bench_commands import register
 from edgetwin.deploy.bench_compare import (
     Comparison,
     PerceivedClip,
+    compare_cuda_graphs,
     compare_sets,
     compare_transformers,
 )
 from edgetwin.deploy.bench_script import Film
 from edgetwin.deploy.bench_sweep import Point, Sweep, sweep
+from edgetwin.deploy.models import load_models
 from edgetwin.perception.bundle import load_bundle
 from edgetwin.twin.errors import InputError, ModelError
 
@@ -44,6 +46,37 @@ def test_two_sets_in_turns(clip: Path) -> None:
     assert len(found.details) == 2
     with pytest.raises(InputError, match="two sets"):
         compare_sets([clip], ["embedded"])
+
+
+def test_cuda_graphs_on_and_off_in_turns(clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Which pass loads what; the networks run without TensorRT, where there are no graphs."""
+    switches = []
+
+    def load(name: str, *, cuda_graphs: bool) -> object:
+        switches.append(cuda_graphs)
+        return load_models(name)
+
+    monkeypatch.setattr(bench, "load_models", load)
+    found = compare_cuda_graphs([clip], "embedded", ["What is red?"], repeat=2)
+    assert list(found.columns) == ["kernel by kernel", "CUDA graphs"]
+    assert switches == [False, True, True, False]
+    assert found.columns["CUDA graphs"]["same answers"] == 1.0
+
+
+def test_cuda_graphs_need_plans(clip: Path) -> None:
+    app = typer.Typer()
+    register(app)
+    app.command()(lambda: None)
+    for more, message in (
+        (["--cuda-graphs"], "expected a TensorRT plan"),
+        (["--sweep", "objects", "--device", "cpu", "--cuda-graphs"], "expected a TensorRT plan"),
+        (["--compare", "cuda-graphs"], "expected a TensorRT plan"),
+        (["--compare", "cuda-graphs", "--cuda-graphs"], "once for each"),
+        (["--compare", "cuda-graphs", "--compare", "embedded"], "once for each"),
+    ):
+        done = CliRunner().invoke(app, ["bench", str(clip), *more])
+        assert isinstance(done.exception, InputError), more
+        assert message in str(done.exception)
 
 
 def test_against_plain_transformers(clip: Path) -> None:

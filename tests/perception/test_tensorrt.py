@@ -356,6 +356,7 @@ def test_types_agree_with_nvidias_and_mistakes_do_not(checked: Path) -> None:
     for right, mistake, complaint in (
         ("set_tensor_address(", "set_tensor_adress(", 'no attribute "set_tensor_adress"'),
         ("execute_async_v3(self._cuda.stream)", "execute_async_v3()", 'argument "stream_handle"'),
+        ("set_device_memory(self._memory, size)", "set_device_memory(size)", 'argument "size"'),
         ("TensorIOMode.INPUT", "TensorIOMode.INPUTS", 'no attribute "INPUTS"'),
         ("get_tensor_name(index)", "get_tensor_name(index).value", 'no attribute "value"'),
     ):
