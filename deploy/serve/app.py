@@ -47,8 +47,7 @@ def create_app(hub: LiveHub, settings: ServeSettings) -> FastAPI:
             if not loop.is_closed():
                 loop.call_soon_threadsafe(serving.tell, event)
 
-        desk = getattr(hub, "standing", None)
-        unlisten = desk.listen(heard) if desk else lambda: None
+        unlisten = hub.standing.listen(heard)
         watching = asyncio.create_task(serving.watch())
         try:
             yield

@@ -172,11 +172,11 @@ async def _ask(
     serving.refuse_when_draining()
     *earlier, question = body.messages
     said = [(m.role, m.text()) for m in earlier if m.role in ("user", "assistant")]
-    session = serving.conversations.take(stream_id, said) if said else None
+    found = serving.conversations.take(stream_id, said) if said else None
     notes = []
-    if said and session is None:
+    if said and found is None:
         notes = ["earlier messages are not of a conversation that this server remembers"]
-    session = session or await serving.call(serving.hub.open_session, stream_id)
+    session: str = found or await serving.call(serving.hub.open_session, stream_id)
     asked = {"question": question.text(), "mode": body.mode, "session": session}
     try:
         record = await answered(serving, stream_id, asked, told_to)

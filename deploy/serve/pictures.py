@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncGenerator
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 from fastapi import APIRouter, Query, Response
@@ -37,11 +37,15 @@ Ids = Annotated[
 Overlay = Annotated[bool, Query(description="outlines and names on it")]
 _BOUNDARY = "edgetwinframe"
 _REPEAT_S = 2.0  # without a new frame the last one is sent again
-_JPEG = {200: {"content": {"image/jpeg": {}}, "description": "a JPEG picture"}}
-_PNG = {200: {"content": {"image/png": {}}, "description": "a palette PNG"}}
+_JPEG: dict[int | str, dict[str, Any]] = {
+    200: {"content": {"image/jpeg": {}}, "description": "a JPEG picture"}
+}
+_PNG: dict[int | str, dict[str, Any]] = {
+    200: {"content": {"image/png": {}}, "description": "a palette PNG"}
+}
 
 
-@router.get("/frame.jpg", summary="The newest frame", response_class=Response, responses={**_JPEG})
+@router.get("/frame.jpg", summary="The newest frame", response_class=Response, responses=_JPEG)
 async def frame(
     stream_id: StreamPath, serving: State, overlay: Overlay = False, ids: Ids = ""
 ) -> Response:
@@ -71,7 +75,7 @@ async def masks(stream_id: StreamPath, serving: State, ids: Ids = "") -> MasksRe
     )
 
 
-@router.get("/masks.png", summary="Masks as a picture", response_class=Response, responses={**_PNG})
+@router.get("/masks.png", summary="Masks as a picture", response_class=Response, responses=_PNG)
 async def masks_png(stream_id: StreamPath, serving: State, ids: Ids = "") -> Response:
     """Return masks as a palette PNG whose pixels are object ids (above 254 they wrap)."""
     moment = newest(serving.stream(stream_id))

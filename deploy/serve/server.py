@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import signal
 import socket
 import ssl
 import sys
@@ -25,7 +26,7 @@ from fastapi import FastAPI
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.protocols.websockets.auto import AutoWebSocketsProtocol
 
-from ...twin.errors import InputError
+from ...twin.errors import InputError, MissingExtraError
 from ..stream.secrets import redacted
 from .config import ServeSettings
 from .state import Serving
@@ -110,6 +111,10 @@ class Server(uvicorn.Server):
         app: as :func:`~edgetwin.deploy.serve.app.create_app` makes it.
         settings: the same as the application's.
         certificate: (certificate, key) files for TLS; None: plain HTTP.
+
+    Attributes:
+        ready: called once it listens.
+        interrupted: whether SIGINT was among what ended it.
     """
 
     def __init__(
@@ -120,7 +125,6 @@ class Server(uvicorn.Server):
     ) -> None:
         limits = settings.limits
         times: dict[str, Any] = {"_write_s": limits.write_s, "_header_s": limits.header_s}
-        assert AutoWebSocketsProtocol is not None  # websockets is of the same extra
         super().__init__(
             uvicorn.Config(
                 app,
@@ -128,7 +132,7 @@ class Server(uvicorn.Server):
                 port=settings.port,
                 loop="asyncio",
                 http=type("_TimedHttp", (_Http,), times),
-                ws=type("_TimedWebSocket", (_Watched, AutoWebSocketsProtocol), times),
+                ws=_watched(AutoWebSocketsProtocol, times),
                 ws_max_size=4096,  # nothing that is sent here is longer
                 ws_max_queue=4,
                 ws_per_message_deflate=False,  # a few bytes could become many
@@ -149,6 +153,7 @@ class Server(uvicorn.Server):
         self._loop: asyncio.AbstractEventLoop | None = None
         self._drained: asyncio.Task[None] | None = None
         self.ready: Callable[[], None] = lambda: None
+        self.interrupted = False
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Begin to listen, and say so."""
@@ -159,6 +164,7 @@ class Server(uvicorn.Server):
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Drain at the first signal, end at the second."""
+        self.interrupted = self.interrupted or sig == signal.SIGINT
         if self._loop is None or self._serving.draining.is_set():
             self.should_exit = self.force_exit = True
         else:
@@ -177,6 +183,13 @@ class Server(uvicorn.Server):
         while self._serving.busy and loop.time() < until:
             await asyncio.sleep(0.05)
         self.should_exit = True
+
+
+def _watched(protocol: Any, times: dict[str, Any]) -> type[asyncio.Protocol]:
+    """The WebSocket protocol that is installed, watched."""
+    if protocol is None:
+        raise MissingExtraError("websockets", "serve")
+    return type("_TimedWebSocket", (_Watched, protocol), times)
 
 
 def bound(settings: ServeSettings) -> socket.socket:

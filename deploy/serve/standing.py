@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path as FilePath
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query, Response
 from starlette.responses import FileResponse
@@ -18,8 +18,12 @@ router = APIRouter(prefix="/api", tags=["standing"], responses={404: {"model": E
 _Name = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,95}$"
 StandingPath = Annotated[str, Path(alias="sid", pattern=_Name)]
 EventPath = Annotated[str, Path(alias="eid", pattern=_Name)]
-_CLIP = {200: {"content": {"video/mp4": {}}, "description": "a clip around the event"}}
-_JPEG = {200: {"content": {"image/jpeg": {}}, "description": "the event's frame"}}
+_CLIP: dict[int | str, dict[str, Any]] = {
+    200: {"content": {"video/mp4": {}}, "description": "a clip around the event"}
+}
+_JPEG: dict[int | str, dict[str, Any]] = {
+    200: {"content": {"image/jpeg": {}}, "description": "the event's frame"}
+}
 
 
 @router.get("/streams/{id}/standing", summary="A stream's standing questions")
@@ -74,13 +78,13 @@ async def event(event_id: EventPath, serving: State) -> Event:
     return await serving.call(serving.hub.standing.event, event_id)
 
 
-@router.get("/events/{eid}/clip.mp4", response_class=FileResponse, responses={**_CLIP})
+@router.get("/events/{eid}/clip.mp4", response_class=FileResponse, responses=_CLIP)
 async def clip(event_id: EventPath, serving: State) -> FileResponse:
     """Return the clip around an event; ranges are served, so players can seek."""
     return _file(await serving.call(serving.hub.standing.clip, event_id), "video/mp4")
 
 
-@router.get("/events/{eid}/picture.jpg", response_class=FileResponse, responses={**_JPEG})
+@router.get("/events/{eid}/picture.jpg", response_class=FileResponse, responses=_JPEG)
 async def picture(event_id: EventPath, serving: State) -> FileResponse:
     """Return the event's frame with its objects drawn on it."""
     return _file(await serving.call(serving.hub.standing.picture, event_id), "image/jpeg")
