@@ -6,7 +6,7 @@ by the tools.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -14,9 +14,7 @@ from ...twin.errors import EdgeTwinError
 from ...twin.schema import FrameTwin, ObjectTwin
 from ..live.records import Event, StreamStatus
 
-__all__ = ["Backend", "Heard", "NotYetError", "Now", "Picture", "Point", "Seen"]
-
-Heard = Callable[[str, Any], None]
+__all__ = ["Backend", "NotYetError", "Now", "Picture", "Point", "Seen"]
 
 
 class NotYetError(EdgeTwinError):
@@ -92,21 +90,18 @@ class Backend(Protocol):
     def picture(self, stream: str, *, overlay: bool, ids: Sequence[int]) -> Picture:
         """The newest picture; ``overlay`` draws the objects, ``ids`` strongly."""
 
-    def ask(
-        self, stream: str, question: str, session: str | None, heard: Heard | None
-    ) -> dict[str, Any]:
+    def ask(self, stream: str, question: str, session: str | None) -> dict[str, Any]:
         """Answer a question; blocks."""
 
     def open_session(self, stream: str) -> str:
         """Begin a conversation; returns its id."""
 
-    def history(
-        self, stream: str, label: str | None, start_at: float | None, limit: int
-    ) -> list[dict[str, Any]]:
-        """One summary per object that was ever seen, the last seen first."""
+    def history(self, stream: str, limit: int) -> list[dict[str, Any]]:
+        """One row per object that was ever seen, the last seen first: run, id, label, first_at
+        and last_at (Unix seconds)."""
 
     def events(self, stream: str | None, after: str | None, limit: int) -> list[Event]:
-        """Events of standing questions, oldest first."""
+        """The newest events, or the first ones later than ``after``; oldest first."""
 
     def close(self) -> None:
         """Let go of everything, at once; questions that wait end with an error."""

@@ -10,7 +10,7 @@ from ...twin.schema import ObjectTwin
 from ...twin.window import TwinWindow
 from ..live.errors import UnknownError
 from ..live.records import Event, StreamStatus
-from .backend import Heard, NotYetError, Now, Picture, Point, Seen
+from .backend import NotYetError, Now, Picture, Point, Seen
 from .pictures import drawn, jpeg_of
 
 if TYPE_CHECKING:
@@ -74,32 +74,29 @@ class HubBackend:
         twin = moment.twin
         return Picture(jpeg, width, height, twin.index, twin.timestamp_s, moment.age_ms())
 
-    def ask(
-        self, stream: str, question: str, session: str | None, heard: Heard | None
-    ) -> dict[str, Any]:
+    def ask(self, stream: str, question: str, session: str | None) -> dict[str, Any]:
         """Answer a question in the hub's language thread; blocks."""
-        return self._hub.ask(self._stream(stream).id, question, session=session, heard=heard)
+        return self._hub.ask(
+            self._stream(stream).id, question, session=session, caller=session or "agents"
+        )
 
     def open_session(self, stream: str) -> str:
         """Begin a conversation."""
         return self._hub.open_session(self._stream(stream).id)
 
-    def history(
-        self, stream: str, label: str | None, start_at: float | None, limit: int
-    ) -> list[dict[str, Any]]:
-        """One summary per object that was ever seen, the last seen first."""
-        memory: Any = self._stream(stream).memory
+    def history(self, stream: str, limit: int) -> list[dict[str, Any]]:
+        """One row per object that was ever seen, the last seen first."""
+        memory = self._stream(stream).memory
         if memory is None:
             raise InputError(
                 f"expected a stream that is recorded, got {stream}, which is not; list_objects "
                 "has what its window holds"
             )
-        rows: list[dict[str, Any]] = memory.objects(label=label, start_at=start_at, limit=limit)
-        return rows
+        return memory.objects(limit)
 
     def events(self, stream: str | None, after: str | None, limit: int) -> list[Event]:
-        """Events of standing questions, oldest first."""
-        return self._hub.standing.events(stream, after=after, limit=limit)
+        """The newest events, or the first ones later than ``after``; oldest first."""
+        return list(self._hub.standing.events(stream, after, limit))
 
     def close(self) -> None:
         """Close the hub and its streams."""

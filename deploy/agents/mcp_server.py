@@ -27,6 +27,7 @@ from pydantic import BaseModel, Field, ValidationError
 
 from ... import __version__
 from ...twin.errors import EdgeTwinError
+from .answered import Remembering
 from .backend import Backend
 from .images import MAX_FRAME_IDS, frame_of, mask_of
 from .lines import Lines
@@ -64,8 +65,8 @@ class TwinServer(MCPServer[None]):
             log_level="WARNING",
             subscriptions=False,
         )
-        self._backend = backend
-        self._tools = AgentTools(backend)
+        self._backend = Remembering(backend)
+        self._tools = AgentTools(self._backend)
         self._limiter: anyio.CapacityLimiter | None = None
         for tool in (
             self._tools.list_streams,
@@ -80,7 +81,7 @@ class TwinServer(MCPServer[None]):
             self._add(tool)
         self._add_ask()
         self._add_images()
-        add_resources(self, backend, self.in_thread)
+        add_resources(self, self._backend, self.in_thread)
 
     async def in_thread(self, call: Callable[[], Any]) -> Any:
         """Run a blocking call; its thread is left behind, bounded in number, on cancellation."""

@@ -83,14 +83,17 @@ class ObjectTold(_Told):
 
     Boxes are (x0, y0, x1, y1) pixels of the frame; metres are camera axes: x right, y down, z
     forward; None where not known. ``depth`` is metres where ``depth_unit`` is m, else unit-free
-    (larger is farther). Unless ``state`` is visible, all of it is of ``last_seen_s``.
+    (larger is farther). Unless ``state`` is visible, all of it is of ``last_seen_s``. ``origin``
+    is None for what the stream itself follows, else what found it, such as detect lamp;
+    ``confidence`` is None where only an answer told of it.
     """
 
     id: int
     label: str
     attributes: dict[str, str]
     state: State
-    confidence: float
+    confidence: float | None
+    origin: str | None
     box_xyxy: Box
     centroid: tuple[float, float]
     area_px: int
@@ -196,13 +199,17 @@ class Track(_Fresh):
 
 
 class HistoryObject(_Told):
-    """An object that was seen; ``*_at`` are Unix seconds."""
+    """An object that was seen; ``*_at`` are Unix seconds.
 
+    ``run`` counts the recordings of a stream: ids begin anew with each, so only those of the
+    newest run are the ids that the other tools take.
+    """
+
+    run: int
     id: int
     label: str
     first_at: float
     last_at: float
-    frames: int
 
 
 class HistoryList(_Fresh):

@@ -100,7 +100,8 @@ def object_told(stream: str, obj: ObjectTwin) -> ObjectTold:
         label=label_of(obj.semantic_label),
         attributes=_attributes(obj.attributes),
         state=obj.state,
-        confidence=round(obj.confidence, 3),
+        confidence=round(obj.confidence, 3) if obj.confidence or obj.origin is None else None,
+        origin=None if obj.origin is None else word(obj.origin) or "question",
         box_xyxy=_box(obj.box_xyxy),
         centroid=(round(obj.centroid[0], 1), round(obj.centroid[1], 1)),
         area_px=obj.area,
@@ -144,11 +145,11 @@ def event_told(event: Event) -> EventTold:
 def history_told(row: dict[str, Any]) -> HistoryObject:
     """What the memory says of one object."""
     return HistoryObject(
+        run=int(row["run"]),
         id=int(row["id"]),
         label=label_of(str(row["label"])),
         first_at=round(float(row["first_at"]), 3),
         last_at=round(float(row["last_at"]), 3),
-        frames=int(row.get("frames", 0)),
     )
 
 

@@ -16,7 +16,7 @@ from ...twin.schema import ObjectTwin
 from ...twin.tools import spatial
 from ...twin.window import TwinWindow
 from ...twin.words import matches
-from .backend import Backend, Heard, Now
+from .backend import Backend, Now
 from .records import (
     AnswerTold,
     EventList,
@@ -46,6 +46,7 @@ __all__ = ["AgentTools", "ObjectId", "StreamId"]
 MAX_STREAMS = 32
 MAX_WORDS = 200
 MAX_EVENTS = 50
+MAX_HISTORY = 1000  # objects that are looked through; the memory's own bound
 _NEW = "new"
 
 StreamId = Annotated[
@@ -268,21 +269,10 @@ class AgentTools:
         second or so; simple look-ups are faster with the other tools. status none means that
         nothing such is there, error that there is no answer (message says why).
         """
-        return self._ask(stream, question, session, None)
-
-    def ask_heard(
-        self, stream: str, question: str, session: str | None, heard: Heard
-    ) -> AnswerTold:
-        """As :meth:`ask`; ``heard`` is told the answer's pieces as they come."""
-        return self._ask(stream, question, session, heard)
-
-    def _ask(
-        self, stream: str, question: str, session: str | None, heard: Heard | None
-    ) -> AnswerTold:
         now = self._backend.now(stream)
         if session == _NEW:
             session = self._backend.open_session(stream)
-        record = self._backend.ask(stream, question, session, heard)
+        record = self._backend.ask(stream, question, session)
         return answer_told(stream, now, record, session)
 
     def history(
@@ -302,7 +292,12 @@ class AgentTools:
         """
         now = self._backend.now(stream)
         start_at = None if since_s is None else time.time() - since_s
-        rows = self._backend.history(stream, label, start_at, limit + 1)
+        rows = [
+            row
+            for row in self._backend.history(stream, MAX_HISTORY)
+            if (start_at is None or row["last_at"] >= start_at)
+            and (label is None or matches(str(row["label"]), {label.strip().casefold()}))
+        ]
         return HistoryList(
             **fresh(stream, now),
             objects=[history_told(row) for row in rows[:limit]],
@@ -320,12 +315,13 @@ class AgentTools:
     ) -> EventList:
         """List events of standing questions ("tell me when ..."), oldest first.
 
-        Call it again with next_after for what came since. Standing questions are added by the
+        Without after it lists the newest; call it again with next_after for what came since. Standing questions are added by the
         operator, not through these tools.
         """
         now = None if stream is None else self._backend.now(stream)
         found = self._backend.events(stream, after, limit + 1)
-        told = [event_told(event) for event in found[:limit]]
+        shown = found[-limit:] if after is None else found[:limit]
+        told = [event_told(event) for event in shown]
         return EventList(
             events=told,
             truncated=len(found) > limit,

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from edgetwin.deploy.agents.backend import Heard, NotYetError, Now, Picture, Point, Seen
+from edgetwin.deploy.agents.backend import NotYetError, Now, Picture, Point, Seen
 from edgetwin.deploy.agents.pictures import drawn, jpeg_of
 from edgetwin.deploy.live.errors import BusyError, UnknownError
 from edgetwin.deploy.live.records import Event, StreamStatus
@@ -114,9 +115,7 @@ class FakeBackend:
         jpeg, width, height = jpeg_of(drawn(image, last, ids) if overlay else image)
         return Picture(jpeg, width, height, last.index, last.timestamp_s, 120.0)
 
-    def ask(
-        self, stream: str, question: str, session: str | None, heard: Heard | None
-    ) -> dict[str, Any]:
+    def ask(self, stream: str, question: str, session: str | None) -> dict[str, Any]:
         if self.busy:
             raise BusyError("two questions wait already: ask again in a second")
         self.asked.append((question, session))
@@ -150,15 +149,18 @@ class FakeBackend:
     def open_session(self, stream: str) -> str:
         return "s-1"
 
-    def history(
-        self, stream: str, label: str | None, start_at: float | None, limit: int
-    ) -> list[dict[str, Any]]:
-        rows = [
-            {"id": i, "label": "cup<" if i % 2 else "ball", "first_at": 1.0, "last_at": 200.0 - i}
+    def history(self, stream: str, limit: int) -> list[dict[str, Any]]:
+        now = time.time()
+        return [
+            {
+                "run": 1,
+                "id": i,
+                "label": "cup<" if i % 2 else "ball",
+                "first_at": now - 1000.0,
+                "last_at": now - 10.0 * i,
+            }
             for i in range(1, 131)
-        ]
-        wanted = [r for r in rows if label is None or r["label"].startswith(label)]
-        return [r for r in wanted if start_at is None or float(r["last_at"]) >= start_at][:limit]
+        ][:limit]
 
     def events(self, stream: str | None, after: str | None, limit: int) -> list[Event]:
         made = [
@@ -177,7 +179,7 @@ class FakeBackend:
             )
             for i in range(30)
         ]
-        return [e for e in made if after is None or e.id > after][:limit]
+        return made[-limit:] if after is None else [e for e in made if e.id > after][:limit]
 
     def close(self) -> None:
         self.closed = True

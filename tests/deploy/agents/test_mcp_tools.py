@@ -182,13 +182,18 @@ def test_history_and_events_are_bounded_and_read_on(server: TwinServer) -> None:
     assert (len(told["objects"]), told["truncated"]) == (100, True)
     few = fact(call(server, "history", stream="cell", label="cup"))
     assert {o["label"] for o in few["objects"]} == {"cup"}
+    late = fact(call(server, "history", stream="cell", since_s=35))
+    assert [o["id"] for o in late["objects"]] == [1, 2, 3]
     none = fact(call(server, "history", stream="cell", since_s=5))
     assert none["objects"] == []
     assert none["note"]
     page = fact(call(server, "events", limit=20))
-    assert (len(page["events"]), page["truncated"], page["next_after"]) == (20, True, "e019")
-    rest = fact(call(server, "events", limit=20, after="e019"))
-    assert (rest["events"][0]["id"], rest["truncated"]) == ("e020", False)
+    assert [e["id"] for e in page["events"]] == [f"e{i:03}" for i in range(10, 30)]
+    assert (page["truncated"], page["next_after"]) == (True, "e029")
+    first = fact(call(server, "events", limit=20, after="e004"))
+    assert (first["events"][0]["id"], first["next_after"]) == ("e005", "e024")
+    rest = fact(call(server, "events", limit=20, after="e024"))
+    assert ([e["id"] for e in rest["events"]][-1], rest["truncated"]) == ("e029", False)
     end = fact(call(server, "events", after="e029"))
     assert (end["events"], end["next_after"]) == ([], "e029")
 
