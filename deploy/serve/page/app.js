@@ -18,6 +18,7 @@ import { Timeline } from "./timeline.js";
 import { Watch } from "./watch.js";
 
 const DRAW_MS = 400; // tables and bars: people read no faster
+const HISTORY_ROWS = 2000; // of objects times frames: half a minute or so, some 300 kB
 
 class Page {
   constructor() {
@@ -111,8 +112,13 @@ class Page {
   }
 
   async #learn(id) {
-    const list = listOf(await call("GET", streamPath(id, "/objects")).catch(() => []), "objects");
-    if (this.stream === id) this.sightings.learn(list);
+    const told = (rest, name) =>
+      call("GET", streamPath(id, rest)).then((answer) => listOf(answer, name), () => []); // none yet
+    const rows = await told(`/history?limit=${HISTORY_ROWS}`, "rows");
+    const records = await told("/objects", "objects");
+    if (this.stream !== id) return;
+    this.sightings.learnRows(rows);
+    this.sightings.learn(records);
   }
 
   #watchVideo() {
@@ -121,8 +127,8 @@ class Page {
   }
 
   #hear(message) {
-    if (message.type === "bye") {
-      this.bye = message.reason;
+    if (message.type === "bye" || message.type === "removed") {
+      this.bye = message.reason ?? message.type;
       this.streams.load();
       return;
     }

@@ -88,7 +88,7 @@ export function seconds(value) {
 
 export function ago(unix) {
   const past = Math.max(0, Date.now() / 1000 - unix);
-  return past < 2 ? "now" : `${seconds(past)} ago`;
+  return past < 2 ? "now" : `${past < 60 ? `${Math.round(past)} s` : seconds(past)} ago`;
 }
 
 export function clock(unix) {

@@ -5,7 +5,7 @@ import { byId, clock, el, hueOf, nameOf, seconds, setText, svg } from "./dom.js"
 
 const REFRESH_MS = 2_000;
 const MOST_POINTS = 300; // of the path that is drawn, and of the depth curve
-const HISTORY_S = 60;
+const STILL = 0.02; // of the picture's width: a mask's edge trembles that much
 
 export class Inspector {
   // page: {stream, sightings, stage, choose}
@@ -61,8 +61,7 @@ export class Inspector {
   }
 
   async #history(stream, id) {
-    const since = Date.now() / 1000 - HISTORY_S;
-    const query = `/history?object_id=${id}&start_at=${since.toFixed(0)}&limit=1000`;
+    const query = `/history?object_id=${id}&limit=${MOST_POINTS}`;
     const rows = listOf(await call("GET", streamPath(stream, query)), "rows");
     if (this.id !== id || !rows.length) return;
     this.#drawDepth(rows);
@@ -96,11 +95,17 @@ export class Inspector {
   #drawPath(path) {
     const place = byId("inspector-path");
     const twin = this.page.stage.twin;
-    if (path.length < 2 || !twin) return;
+    if (path.length < 2 || !twin || this.id === null) return;
     const [width, height] = [twin.width ?? 1, twin.height ?? 1];
     const points = path.map(([, x, y]) => `${x},${y}`).join(" ");
     const last = path.at(-1);
     const length = path.slice(1).reduce((sum, [, x, y], i) => sum + Math.hypot(x - path[i][1], y - path[i][2]), 0);
+    const far = Math.max(...path.map(([, x, y]) => Math.hypot(x - path[0][1], y - path[0][2])));
+    if (far < width * STILL) {
+      const text = `Has not moved in ${seconds(last[0] - path[0][0])}`;
+      place.replaceChildren(el("h3", {}, "Path"), el("p.muted", {}, text));
+      return;
+    }
     place.replaceChildren(
       el("h3", {}, "Path"),
       svg(

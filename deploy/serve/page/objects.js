@@ -73,7 +73,7 @@ export class ObjectTable {
     const sure = object.confidence;
     setText(row.sure, Number.isFinite(sure) ? `${Math.round(sure * 100)} %` : "–");
     const past = Math.max(0, this.sightings.now - object.last);
-    setText(row.last, past < 1 ? "now" : `${seconds(past)} ago`);
+    setText(row.last, past < 1.5 ? "now" : `−${past < 60 ? `${Math.round(past)} s` : seconds(past)}`);
     row.line.classList.toggle("selected", object.id === this.selected);
     setAttribute(row.pick, "aria-pressed", object.id === this.selected);
   }

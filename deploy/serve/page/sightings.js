@@ -14,39 +14,65 @@ export class Sightings {
   clear() {
     this.objects = new Map();
     this.now = 0;
-    this.since = null; // when this tab began to watch
+    this.run = null;
   }
 
   // A twin's message: objects with id, label, color, state, box, confidence and depth.
   take(twin) {
-    if (twin.timestamp_s + 1 < this.now) this.clear(); // the stream began anew
+    const run = `${twin.run ?? 0} ${twin.width}x${twin.height}`;
+    if (twin.timestamp_s + 1 < this.now || run !== (this.run ?? run)) this.clear(); // ids begin anew
+    this.run = run;
     this.now = Math.max(this.now, twin.timestamp_s);
-    this.since ??= twin.timestamp_s;
+    const here = new Set(twin.objects.map((object) => object.id));
+    for (const known of this.objects.values()) {
+      if (!here.has(known.id)) known.state = "left";
+    }
     for (const object of twin.objects) this.#see(object, twin.timestamp_s);
     this.#prune();
   }
 
-  // Records of the server's window, for what was there before this tab was.
+  // What the server recorded before this tab watched: one row per object and frame, oldest
+  // first. Rows of earlier runs, whose ids mean other objects, are left out.
+  learnRows(rows) {
+    const run = rows.at(-1)?.run;
+    const spans = new Map();
+    for (const row of rows) {
+      if (row.run !== run || row.state !== "visible") continue;
+      const list = spans.get(row.id) ?? [];
+      const at = row.timestamp_s;
+      const start = this.objects.get(row.id)?.spans[0]?.[0] ?? Number.POSITIVE_INFINITY;
+      if (at > start) continue; // seen live by now
+      const last = list.at(-1);
+      if (last && at - last[1] <= JOIN_S) last[1] = at;
+      else list.push([at, at]);
+      spans.set(row.id, list.slice(-MOST_SPANS));
+      if (!this.objects.has(row.id)) this.#meet(row, at);
+      this.now = Math.max(this.now, at);
+    }
+    for (const [id, list] of spans) {
+      const known = this.objects.get(id);
+      const first = known.spans[0];
+      if (first && first[0] - list.at(-1)[1] <= JOIN_S) first[0] = list.pop()[0];
+      known.spans.unshift(...list);
+      known.first = Math.min(known.first, known.spans[0][0]);
+      known.last = Math.max(known.last, known.spans.at(-1)[1]);
+    }
+    this.#prune();
+  }
+
+  // Objects of the server's window, where nothing better is known of them.
   learn(records) {
     for (const record of records) {
       const known = this.objects.get(record.id);
-      const first = record.first_seen ?? this.now;
-      const last = record.last_seen ?? first;
-      if (known) {
+      const colour = record.attributes?.color ?? "";
+      const { first_seen: first, last_seen: last } = record;
+      if (!known) {
+        const object = { ...record, label: record.semantic_label, color: colour };
+        this.objects.set(record.id, { ...object, first, last, spans: [[first, last]] });
+      } else {
         known.first = Math.min(known.first, first);
-        if (!known.learnt) known.spans.unshift([first, Math.min(last, known.spans[0]?.[0] ?? last)]);
-        known.learnt = true;
-        continue;
+        known.color ||= colour; // stored rows do not have it
       }
-      this.objects.set(record.id, {
-        ...record,
-        label: record.label ?? record.semantic_label,
-        color: record.color ?? record.attributes?.color ?? "",
-        first,
-        last,
-        spans: [[first, last]],
-        learnt: true,
-      });
     }
     this.#prune();
   }
@@ -57,6 +83,12 @@ export class Sightings {
 
   list() {
     return [...this.objects.values()];
+  }
+
+  #meet(row, at) {
+    const { id, label, state, confidence, mean_depth, box_xyxy } = row;
+    const object = { id, label, state, confidence, mean_depth, box_xyxy };
+    this.objects.set(id, { ...object, color: "", first: at, last: at, spans: [] });
   }
 
   #see(object, now) {

@@ -150,7 +150,7 @@ export class Stage {
     const size = LETTER_PX * this.unit;
     const name = `${object.id} ${nameOf(object)}`;
     setText(shape.text, name);
-    const wide = (name.length * 0.56 + 0.9) * size;
+    const wide = (name.length * (shape.group.matches(".marked") ? 0.62 : 0.57) + 0.9) * size;
     const tall = size * 1.45;
     const x = Math.max(0, Math.min(object.box_xyxy[0], width - wide));
     let y = Math.max(0, object.box_xyxy[1] - tall - size * 0.2);
@@ -180,11 +180,18 @@ export class Stage {
     this.ghostsOf = this.highlight;
     this.ghosts.replaceChildren(
       ...wanted.slice(0, 32).map((id) => {
-        const path = svg("path.ghost", { d: maskPath(masks[id]), "data-id": id });
-        path.style.setProperty("--object", this.highlight.colour);
-        return path;
+        const path = svg("path", { d: maskPath(masks[id]) });
+        const text = svg("text", { "font-size": LETTER_PX * this.unit }, `${id}, last seen here`);
+        const group = svg("g.ghost", { "data-id": id }, path, text);
+        group.style.setProperty("--object", this.highlight.colour);
+        return group;
       }),
     );
+    for (const group of this.ghosts.children) {
+      const box = group.firstChild.getBBox();
+      setAttribute(group.lastChild, "x", box.x);
+      setAttribute(group.lastChild, "y", Math.max(LETTER_PX * this.unit, box.y - 3 * this.unit));
+    }
   }
 
   #rove() {

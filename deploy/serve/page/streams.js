@@ -113,7 +113,9 @@ export class Streams {
     const reasons = Object.entries(frames.dropped).map(([why, n]) => `${n} ${why}`);
     const title = `${frames.read} read, ${frames.processed} processed${reasons.length ? `, dropped: ${reasons.join(", ")}` : ""}`;
     setAttribute(byId("dropped"), "title", title);
-    setText(byId("address"), source.uri);
+    const local = ["video", "image", "folder"].includes(source.kind);
+    setText(byId("address"), local ? source.uri.split("/").pop() : source.uri);
+    setAttribute(byId("address"), "title", source.uri);
     const still = source.state !== "running";
     byId("still").hidden = !still;
     byId("picture").classList.toggle("dim", still);
