@@ -38,6 +38,7 @@ MAX_ABANDONED = 2  # a blocked native read holds a thread and a decoder, about 2
 _CLOSE_S = 1.2  # for a closed feed's reader to come back; below the 2 s that stop() has
 _LOOK_S = 0.25  # how often the owner looks whether frames still come
 _SETTLED_S = 2.0  # an opening that ran this long was good: the next retry begins anew
+_QUICK_S = 2.0  # no first frame is given up sooner than this, unless open_s says so
 _MAX_ERROR = 300  # characters of an error that a status holds
 
 Sink = Callable[[Frame, float], None]
@@ -47,8 +48,10 @@ Sink = Callable[[Frame, float], None]
 class Retry:
     """When a source is tried again: ``first_s * factor ** n``, at most ``most_s``, ± ``jitter``.
 
-    ``stall_s`` without a frame end an opening (at half of it the state is "stalled"), ``open_s``
-    without a first one do so too. After ``attempts`` failures in a row it is stopped; None: never.
+    The time counts from the beginning of the opening that failed, with ``first_s`` after its end
+    at least. ``stall_s`` without a frame end an opening (at half of it the state is "stalled"),
+    ``open_s`` without a first one do so too; where openings were quicker before, every other one
+    waits less. After ``attempts`` failures in a row it is stopped; None: never.
 
     Raises:
         InputError: for values that make no sense.
@@ -80,6 +83,7 @@ class _Opening:
 
     feed: Feed
     opened_s: float
+    open_s: float  # the longest wait for its first frame
     heard_s: float  # when the last frame came, or when it was opened
     frames: int = 0
     delivering: bool = False
@@ -134,6 +138,8 @@ class LiveSource:
         self._index = 0
         self._attempts = self._good = self._failures = self._damaged = 0
         self._error = ""
+        self._tried_s = 0.0  # when the last opening began
+        self._took_s: float | None = None  # from opening to first frame, the last time it came
 
     @property
     def damaged(self) -> int:
@@ -205,13 +211,14 @@ class LiveSource:
         with self._changed:
             self._enter("opening")
             self._attempts += 1
+            self._tried_s = self._clock()
         try:
             feed = self.address.open()
         except (EdgeTwinError, OSError) as error:
             self._failed(self._said(error))
             return self.address.lasting
         now = self._clock()
-        opening = _Opening(feed, now, now)
+        opening = _Opening(feed, now, self._patience_s(), now)
         opening.thread = threading.Thread(
             target=self._read, args=(opening,), name=f"source-{self._id}-read", daemon=True
         )
@@ -232,6 +239,13 @@ class LiveSource:
         self._failed(why or "the source ended")
         return self.address.lasting
 
+    def _patience_s(self) -> float:
+        """The longest wait for a first frame: full each other time, else what was usual."""
+        most = self._retry.open_s
+        if self._took_s is None or self._failures % 2 == 0:
+            return most
+        return min(most, max(_QUICK_S, 4 * self._took_s))
+
     def _watch(self, opening: _Opening) -> str:
         """Wait until the reader is back, too silent or to be stopped; return what was wrong."""
         with self._changed:
@@ -241,8 +255,8 @@ class LiveSource:
                 # A slow camera is not a silent one.
                 stall_s = max(self._retry.stall_s, 3.0 / max(opening.feed.fps, 0.01))
                 if not opening.frames:
-                    if silent >= self._retry.open_s:
-                        return f"no picture within {self._retry.open_s:g} s"
+                    if silent >= opening.open_s:
+                        return f"no picture within {opening.open_s:.3g} s"
                 elif silent >= stall_s:
                     return f"no picture for {stall_s:g} s"
                 elif silent >= stall_s / 2 and not opening.over:
@@ -270,7 +284,8 @@ class LiveSource:
         most = self._retry.attempts
         if most is not None and self._failures >= most:
             return False
-        until = time.monotonic() + self._retry.delay_s(self._failures)
+        delay_s = self._retry.delay_s(self._failures) - (self._clock() - self._tried_s)
+        until = time.monotonic() + max(delay_s, self._retry.delay_s(1))
         with self._changed:
             self._enter("backoff")
             while not self._stopping:
@@ -306,6 +321,7 @@ class LiveSource:
                 self._index += 1
                 if not opening.frames:
                     self._good += 1
+                    self._took_s = arrived - opening.opened_s
                 opening.frames += 1
                 opening.heard_s, opening.delivering = arrived, True
                 self._enter("running")

@@ -37,6 +37,7 @@ def secrets_of(text: str) -> tuple[str, ...]:
     for match in _USERINFO.finditer(text):
         user, _, password = match["info"].partition(":")
         found |= {match["info"], password} if password else {user}
+        found |= set(re.split("[@/:?#]", password))  # an error may hold what a parser made of it
     found |= {m["value"].strip("\"'") for m in _PROPERTY.finditer(text)}
     found |= {unquote(secret) for secret in found}
     return tuple(sorted((s for s in found if len(s) > _SHORT), key=len, reverse=True))

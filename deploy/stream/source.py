@@ -33,7 +33,7 @@ from numpy.typing import NDArray
 from ...twin.errors import SourceError
 from ...twin.frame import Frame
 
-__all__ = ["FolderSource", "ImageSource", "Source", "VideoSource", "open_source"]
+__all__ = ["FolderSource", "ImageSource", "Source", "VideoSource", "open_source", "upright"]
 
 Image = NDArray[np.uint8]
 Pictures = Generator[tuple[float, Image], None, None]
@@ -364,7 +364,7 @@ def _decode(container: Any, stream: Any, tally: _Tally) -> Iterator[tuple[Any, I
             continue
         tally.damaged += bool(packet.is_corrupt)
         for frame in frames:
-            image = None if frame.is_corrupt else _upright(frame)
+            image = None if frame.is_corrupt else upright(frame)
             if image is None:
                 tally.damaged += 1
                 continue
@@ -389,7 +389,7 @@ def _declared_seconds(container: Any, stream: Any) -> float | None:
     return None
 
 
-def _upright(frame: Any) -> Image | None:
+def upright(frame: Any) -> Image | None:
     """Return a frame as RGB, turned as its metadata says, or None if it cannot be converted."""
     try:
         image = frame.to_ndarray(format="rgb24")
