@@ -143,7 +143,8 @@ def give_back(db: sqlite3.Connection, retention: Retention) -> None:
     if pages <= most or not free:
         return
     if _number(db, "auto_vacuum") == 2:
-        db.execute(f"PRAGMA incremental_vacuum({min(free, pages - most, _STEP_PAGES)})").fetchall()
+        # Not execute(): it steps once, and every step gives back one page.
+        db.executescript(f"PRAGMA incremental_vacuum({min(free, pages - most, _STEP_PAGES)})")
     elif free > pages // 2:  # a store of version 1 has no page map: written anew, once
         db.execute("PRAGMA auto_vacuum = INCREMENTAL")
         db.execute("VACUUM")

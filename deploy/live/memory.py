@@ -113,11 +113,13 @@ class StreamMemory:
             return True
 
     def record_answer(self, answer: dict[str, Any]) -> bool:
-        """Store an answer now; False if it could not be, which is counted.
+        """Store an answer now, after the frames before it; False if it could not be (counted).
 
         Raises:
             SchemaError: if it holds what JSON cannot.
         """
+        if not self._error:  # a disk that fails is not waited for
+            self.sync(1.0)
         return self._write("answer", lambda: self._store.record_answer(answer))
 
     def record_event(self, event: Event) -> bool:
