@@ -35,6 +35,7 @@ from .deploy.export.commands import register as register_export
 from .deploy.export.engines_commands import register as register_engines
 from .deploy.export.upgrade_commands import register as register_upgrade
 from .deploy.planner.commands import register as register_estimate
+from .deploy.serve.commands import register as register_serve
 from .deploy.twin_commands import twin_app
 from .distill.commands import distill_app, eval_app
 from .twin.errors import EdgeTwinError
@@ -266,6 +267,7 @@ register_export(app, _worlds)
 register_engines(app)
 register_upgrade(app)
 register_estimate(app)
+register_serve(app)
 
 
 def _print_report(report: Any) -> None:
