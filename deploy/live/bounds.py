@@ -14,8 +14,7 @@ class StreamLimits:
     """What one stream may keep.
 
     Attributes:
-        live_queue: frames of a live source that wait: with two, a burst is not lost, and what
-            is perceived next is at most two frames old.
+        live_queue: frames of a live source that wait: two, so that a burst is not lost.
         file_queue: frames of a file that wait.
         twins: of the window that questions are asked about.
         frames, frame_bytes: of the ring of pictures.

@@ -1,8 +1,10 @@
 """A short queue of frames between a source and perception, and where every frame went.
 
 One lock guards frames and counts, so that ``read == processed + dropped + in flight`` holds
-whenever :meth:`FrameQueue.counts` is asked, from any thread. Live sources drop the oldest
-waiting frame, so that what perception gets next is new; files wait for room.
+whenever :meth:`FrameQueue.counts` is asked, from any thread. Files wait for room. Live sources
+drop the oldest waiting frame; and where that happened since the last frame was taken, perception
+is too slow for all of them and is given the newest: what waits would only be older. So a burst
+is kept and a constant excess costs no age.
 
 Not covered: several takers that finish out of order are counted right, but not told apart.
 """
@@ -55,6 +57,7 @@ class FrameQueue:
         self._ready = ready
         self._changed = threading.Condition()
         self._waiting: deque[Taken] = deque()  # bounded by put(): at most ``capacity``
+        self._overflowed = False  # since the last frame was taken
         self._taken = 0
         self._read = 0
         self._processed = 0
@@ -85,15 +88,15 @@ class FrameQueue:
                 self._dropped["stopped"] += 1
                 return False
             if len(self._waiting) >= self.capacity:
-                self._waiting.popleft()
-                self._dropped["queue"] += 1
+                self._drop_oldest()
+                self._overflowed = True
             self._waiting.append(Taken(frame, captured_at))
             self._changed.notify_all()
         self._ready()
         return True
 
     def get(self, timeout_s: float = 0.0) -> Taken | None:
-        """Take the oldest frame; None if none came in time. :meth:`done` must follow."""
+        """Take the next frame; None if none came in time. :meth:`done` must follow."""
         until = time.monotonic() + timeout_s
         with self._changed:
             while not self._waiting:
@@ -101,9 +104,16 @@ class FrameQueue:
                 if left <= 0 or self._closed:
                     return None
                 self._changed.wait(left)
+            while self._overflowed and len(self._waiting) > 1:
+                self._drop_oldest()
+            self._overflowed = False
             self._taken += 1
             self._changed.notify_all()
             return self._waiting.popleft()
+
+    def _drop_oldest(self) -> None:
+        self._waiting.popleft()
+        self._dropped["queue"] += 1
 
     def done(self, dropped: str = "") -> None:
         """A frame that was taken is processed, or dropped for a reason.
