@@ -39,10 +39,12 @@ def open_model(
             (its key is taken from ``EDGETWIN_API_KEY`` if that is set).
         backend: ``auto`` takes what the source is made for.
         threads: of the processor, where the model runs here.
-        device: for transformers, such as ``cuda:0``.
+        device: for transformers, such as ``cuda:0``, and for ONNX Runtime GenAI: ``cpu``,
+            ``cuda``, or ``auto``, which is what the folder was made for.
         guided: False decodes without grammars; endpoints are never guided by this call.
 
     Raises:
+        InputError: if ONNX Runtime GenAI does not know the device.
         MissingExtraError: if the backend's package is not installed.
         ModelError: if the source is none of these or cannot be used.
     """
@@ -54,7 +56,7 @@ def open_model(
     if chosen == "ort":
         from .ort_genai import OrtGenAiModel
 
-        return OrtGenAiModel(source, threads, guided=guided)
+        return OrtGenAiModel(source, threads, guided=guided, device=device)
     if chosen == "llama":
         from .llama_cpp import LlamaCppModel
 

@@ -4,7 +4,8 @@ One thread (faster than two for a network this small). The runtime's own search 
 not used: tokens are fed, logits read, and the one loop of :mod:`.tokens` decides. Each context
 has its own generator and cache; a fork reads again, for the runtime cannot copy a cache.
 
-Not covered: batches, sampling.
+Not covered: batches, sampling, several GPUs. CUDA, which takes onnxruntime-genai-cuda, has not
+been run.
 """
 
 from __future__ import annotations
@@ -17,22 +18,34 @@ from typing import Any
 
 import numpy as np
 
-from ...twin.errors import ModelError
+from ...twin.errors import InputError, ModelError
 from ..bundle import ReasonerBundle, load_bundle
 from .constraint import Constraint
 from .local import LocalModel
 from .tokens import Row
 
-__all__ = ["OrtGenAiModel"]
+__all__ = ["DEVICES", "OrtGenAiModel"]
 
+DEVICES = ("auto", "cpu", "cuda")
 _MAX_TOKENS = 2048  # context of a bundle that names none; the whole cache is allocated ahead
 
 
 class OrtGenAiModel(LocalModel):
-    """A bundle opened with ONNX Runtime GenAI; ``guided=False`` decodes without grammars.
+    """A bundle opened with ONNX Runtime GenAI.
+
+    Args:
+        bundle: the set's name, its folder, or the folder opened.
+        threads: of the processor.
+        guided: False decodes without grammars.
+        device: ``auto`` is what the folder's genai_config.json says; ``cpu`` and ``cuda`` replace
+            it. A graph made for ``cpu`` runs on both.
+
+    Attributes:
+        device: where the model is, ``cpu`` or ``cuda``.
 
     Raises:
-        ModelError: if the bundle or the runtime cannot be used.
+        InputError: if the device is none of these.
+        ModelError: if the bundle or the runtime cannot be used, or has no CUDA.
     """
 
     def __init__(
@@ -41,7 +54,10 @@ class OrtGenAiModel(LocalModel):
         threads: int = 1,
         *,
         guided: bool = True,
+        device: str = "auto",
     ) -> None:
+        if device not in DEVICES:
+            raise InputError(f"expected a device among {', '.join(DEVICES)}, got {device!r}")
         og: Any = importlib.import_module("onnxruntime_genai")
         self.bundle = bundle if isinstance(bundle, ReasonerBundle) else load_bundle(bundle)
         self._take_from(self.bundle)
@@ -50,13 +66,19 @@ class OrtGenAiModel(LocalModel):
         try:
             config = og.Config(str(self.bundle.path))
             config.overlay(json.dumps(session))
+            if device != "auto":
+                config.clear_providers()
+            if device == "cuda":
+                config.append_provider("cuda")
             self._model = og.Model(config)
             self._tokenizer = og.Tokenizer(self._model)
         except Exception as error:  # the runtime raises bare RuntimeError and the like
             raise ModelError(
                 f"expected {self.bundle.path} to load in ONNX Runtime GenAI, got: {error}; "
-                "check the installed onnxruntime-genai (0.18 or later)"
+                "check the installed onnxruntime-genai (0.18 or later; onnxruntime-genai-cuda for "
+                "a GPU), or choose device 'cpu'"
             ) from error
+        self.device = str(self._model.device_type).lower()
         self._og: Any = og
         self._sizes = self._read_sizes()
         most = int(self.bundle.config.get("max_tokens", _MAX_TOKENS))

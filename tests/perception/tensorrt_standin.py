@@ -8,10 +8,14 @@ from. What a plan computes, only the tests with a GPU can say.
 from __future__ import annotations
 
 import importlib
+import shutil
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from edgetwin.perception.bundle import embedded_dir
 
 _TENSORRT = '''
 import hashlib
@@ -167,3 +171,19 @@ class Device:
         for compiled in self.folder.rglob("*.pyc"):
             compiled.unlink()
         importlib.invalidate_caches()
+
+
+@pytest.fixture
+def standing_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Device]:
+    """A device, as far as names go, for one test."""
+    found = Device(tmp_path / "packages", monkeypatch)
+    yield found
+    found.forget()
+
+
+@pytest.fixture
+def device_bundle(tmp_path: Path) -> Path:
+    """The folder of a device bundle with the embedded networks."""
+    place = tmp_path / "bundle"
+    shutil.copytree(embedded_dir(), place / "perception")
+    return place

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import json
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from edgetwin.perception.bundle import Bundle, embedded_dir, load_bundle
+from edgetwin.perception.bundle import Bundle, load_bundle
 from edgetwin.perception.engines import bundle_plans, cached_plan, find_plan
 from edgetwin.perception.engines.driver import driver_version, l4t_release
 from edgetwin.perception.engines.tensorrt import TensorRtEngine
 from edgetwin.perception.engines.tensorrt_plan import read_record, record_path
 from edgetwin.twin.errors import ModelError
 
-from .tensorrt_standin import Device
+from .tensorrt_standin import Device, device_bundle, standing_in
 
 DEPTH = "depth.onnx"
 MODULE = """NVRM version: NVIDIA UNIX x86_64 Kernel Module  550.54.15  Tue Mar  5 22:23:56 UTC 2024
@@ -31,20 +29,14 @@ L4T = (
 )
 
 
-@pytest.fixture
-def device(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Device]:
-    found = Device(tmp_path / "packages", monkeypatch)
-    yield found
-    found.forget()
+device, unmarked = standing_in, device_bundle
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """Return a device bundle's folder with two of the embedded networks."""
-    place = tmp_path / "bundle"
-    shutil.copytree(embedded_dir(), place / "perception")
-    (place / "bundle.json").write_text("{}")
-    return place
+def folder(unmarked: Path) -> Path:
+    """Messages name a bundle by its manifest, whatever is in it."""
+    (unmarked / "bundle.json").write_text("{}")
+    return unmarked
 
 
 def opened(folder: Path, device: str = "auto") -> Bundle:

@@ -5,15 +5,17 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
+import onnxruntime_genai as og
 import pytest
 
 from edgetwin.reasoner import bundle as bundles
 from edgetwin.reasoner import prompts
 from edgetwin.reasoner.bundle import EMBEDDED, load_bundle, write_manifest
+from edgetwin.reasoner.models.opening import open_model
 from edgetwin.reasoner.models.ort_genai import OrtGenAiModel
 from edgetwin.reasoner.models.tokens import TokenContext
 from edgetwin.reasoner.rollout import Budget, Reasoner
-from edgetwin.twin.errors import ModelError
+from edgetwin.twin.errors import InputError, ModelError
 from edgetwin.twin.tools.registry import DEFAULT_REGISTRY
 from edgetwin.twin.window import TwinWindow
 
@@ -235,6 +237,44 @@ def test_runtime_failure_is_ours(tmp_path: Path) -> None:
     write_manifest(path, "broken")
     with pytest.raises(ModelError, match="to load in ONNX Runtime GenAI"):
         OrtGenAiModel(path)
+
+
+def made_for_cuda(tmp_path: Path) -> Path:
+    """The embedded model with a configuration that asks for CUDA."""
+    path = copy(tmp_path)
+    file = path / "genai_config.json"
+    config = json.loads(file.read_text())
+    config["model"]["decoder"]["session_options"]["provider_options"] = [{"cuda": {}}]
+    file.write_text(json.dumps(config))
+    write_manifest(path, "other")
+    return path
+
+
+def test_the_device_is_the_folders_or_the_one_asked_for(
+    tmp_path: Path, model: OrtGenAiModel
+) -> None:
+    assert model.device == "cpu"
+    asked = OrtGenAiModel(made_for_cuda(tmp_path), device="cpu")
+    assert asked.device == "cpu"
+    prompt = "mug 1 is left of box 2"
+    rows = []
+    for one in (model, asked):
+        runtime = one.start()
+        runtime.feed(one.encode(prompt))
+        rows.append(runtime.logits())
+        runtime.close()
+    assert (rows[0] == rows[1]).all()
+    with pytest.raises(InputError, match=r"auto, cpu, cuda, got 'gpu'"):
+        OrtGenAiModel("embedded", device="gpu")
+
+
+@pytest.mark.skipif(og.is_cuda_available(), reason="has CUDA")
+def test_cuda_that_is_not_there_is_said(tmp_path: Path) -> None:
+    for given, device in ((EMBEDDED, "cuda"), (made_for_cuda(tmp_path), "auto")):
+        with pytest.raises(ModelError, match=r"Cuda.*onnxruntime-genai-cuda.*device 'cpu'"):
+            OrtGenAiModel(given, device=device)
+    with pytest.raises(ModelError, match="onnxruntime-genai-cuda"):
+        open_model("embedded", device="cuda")
 
 
 def test_public_names() -> None:

@@ -5,10 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import shlex
-import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -22,24 +20,13 @@ from edgetwin.perception.bundle import embedded_dir, load_bundle
 from edgetwin.perception.engines import Port
 from edgetwin.perception.engines.profiles import profiles
 from edgetwin.perception.engines.tensorrt_plan import PlanOptions, read_record, record_path
-from edgetwin.tests.perception.tensorrt_standin import Device
+from edgetwin.tests.perception.tensorrt_standin import Device, device_bundle, standing_in
 from edgetwin.twin.errors import ModelError
 
 ONNX = sorted(file.name for file in embedded_dir().glob("*.onnx"))
 
 
-@pytest.fixture
-def device(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Device]:
-    found = Device(tmp_path / "packages", monkeypatch)
-    yield found
-    found.forget()
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    place = tmp_path / "bundle"
-    shutil.copytree(embedded_dir(), place / "perception")
-    return place
+device, folder = standing_in, device_bundle
 
 
 def command(*arguments: str) -> tuple[int, str]:
