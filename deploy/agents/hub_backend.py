@@ -9,7 +9,7 @@ from ...twin.errors import InputError
 from ...twin.schema import ObjectTwin
 from ...twin.window import TwinWindow
 from ..live.errors import UnknownError
-from ..live.records import Event, StreamStatus
+from ..live.records import Event, StreamSpec, StreamStatus
 from .backend import NotYetError, Now, Picture, Point, Seen
 from .pictures import drawn, jpeg_of
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["HubBackend"]
 
+_FIRST_S = 2.0  # a stream that was just opened may have its first frame by then
 _CLOSE_S = 1.0  # an agent that left waits for nothing; what is recorded is written by then
 
 
@@ -27,6 +28,14 @@ class HubBackend:
 
     def __init__(self, hub: LiveHub) -> None:
         self._hub = hub
+
+    def add(self, spec: StreamSpec) -> None:
+        """Begin a stream.
+
+        Raises:
+            As :meth:`~edgetwin.deploy.live.hub.LiveHub.add`.
+        """
+        self._hub.add(spec)
 
     def streams(self) -> list[StreamStatus]:
         """Every stream as it is now."""
@@ -114,6 +123,8 @@ class HubBackend:
     def _newest(self, stream: str) -> Moment:
         found = self._stream(stream)
         moment = found.latest()
+        if moment is None and not found.source.ended.is_set():
+            moment = found.wait(0, _FIRST_S)
         if moment is None:
             source = found.status().source
             raise NotYetError(

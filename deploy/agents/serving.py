@@ -16,7 +16,6 @@ from types import FrameType
 import anyio
 
 from ...twin.errors import InputError
-from ..serve.access import Access, Logins
 from ..serve.config import ServeSettings
 from .backend import Backend
 from .mcp_server import TwinServer
@@ -93,6 +92,8 @@ class _Ended(BaseException):
 
 def _uvicorn(server: TwinServer, settings: ServeSettings, sock: socket.socket) -> None:
     import uvicorn
+
+    from ..serve.access import Access, Logins
 
     app = server.streamable_http_app(
         streamable_http_path=PATH,

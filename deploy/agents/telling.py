@@ -109,7 +109,7 @@ def object_told(stream: str, obj: ObjectTwin) -> ObjectTold:
         depth_unit=None if obj.depth_stats is None else obj.depth_stats.unit,
         position_m=_vector(obj.centroid_m),
         size_m=_vector(obj.extent_m),
-        velocity_px_s=(round(obj.velocity[0], 1), round(obj.velocity[1], 1)),
+        velocity_px_s=(round(obj.velocity[0], 1) + 0.0, round(obj.velocity[1], 1) + 0.0),  # no -0.0
         first_seen_s=round(obj.first_seen, 3),
         last_seen_s=round(obj.last_seen, 3),
         mask_uri=mask_uri(stream, obj.id),

@@ -16,7 +16,17 @@ from numpy.typing import NDArray
 
 T = TypeVar("T")
 
-TIMEOUT_S = 30.0
+TIMEOUT_S = 60.0  # of a whole conversation
+INITIALIZE = {
+    "jsonrpc": "2.0",
+    "id": 1,
+    "method": "initialize",
+    "params": {
+        "protocolVersion": "2025-06-18",
+        "capabilities": {},
+        "clientInfo": {"name": "test", "version": "1"},
+    },
+}
 
 
 def talk(server: Any, use: Callable[[Client], Awaitable[T]], mode: str = "auto") -> T:

@@ -23,22 +23,12 @@ from mcp.client.streamable_http import streamable_http_client
 
 from edgetwin.deploy.agents.lines import MAX_LINE_BYTES, Lines
 
-from .clients import fact, talk
+from .clients import INITIALIZE, fact, talk
 from .fakes import FakeBackend
 
 ROOT = Path(__file__).parents[3]
 SERVER = [sys.executable, "-m", "edgetwin.tests.deploy.agents.stdio_main"]
 STOP_S = 2.0
-INITIALIZE = {
-    "jsonrpc": "2.0",
-    "id": 1,
-    "method": "initialize",
-    "params": {
-        "protocolVersion": "2025-06-18",
-        "capabilities": {},
-        "clientInfo": {"name": "test", "version": "1"},
-    },
-}
 ASK = {
     "jsonrpc": "2.0",
     "id": 2,
