@@ -260,6 +260,20 @@ class Conformance:
         context.append(piece.text)
         assert abs(context.length - held) <= 1  # the cut token may be spelled otherwise
 
+    def test_what_is_heard_is_the_text_of_the_piece(self, context: Context) -> None:
+        start = context.length
+        heard: list[str] = []
+        free = context.generate(STOPS, 24, math.inf, None, heard.append)
+        assert "".join(heard) == free.text
+        heard.clear()
+        context.rewind(start)
+        held_to = context.generate(STOPS, 200, math.inf, grammar(references=()), heard.append)
+        assert "".join(heard) == held_to.text
+        assert all(heard)
+        heard.clear()
+        assert context.generate(STOPS, 0, math.inf, None, heard.append).text == ""
+        assert heard == []
+
     def test_context_that_does_not_fit(self, model: LanguageModel, context: Context) -> None:
         start = context.length
         flood = "1 red mug\n" * model.max_tokens

@@ -127,6 +127,29 @@ def test_stops_of_one_token_of_several_and_within_one(says: list[str], text: str
     assert model.decode(context.tokens) == "a" + text + "c"
 
 
+def test_text_is_heard_token_by_token_and_cut_at_the_stop() -> None:
+    heard: list[str] = []
+    _, context = opened(["b", "ab", "</", "plan", ">x", "c"])
+    piece = context.generate(("</plan>",), 20, math.inf, None, heard.append)
+    assert heard == ["b", "ab", "</", "plan", ">"]
+    assert "".join(heard) == piece.text
+
+
+def test_a_character_of_two_tokens_is_heard_whole() -> None:
+    class Halves(Scripted):
+        def decode(self, tokens: Sequence[int]) -> str:
+            """Tokens b and c are the halves of one character."""
+            text = super().decode(tokens).replace("bc", "\u00e9")
+            return text.replace("b", "\ufffd")
+
+    heard: list[str] = []
+    context = TokenContext(Halves(["a", "b", "c", "ab", "c", "b", "<eos>"]))
+    context.read(["a"])
+    piece = context.generate((), 20, math.inf, None, heard.append)
+    assert heard == ["a", "\u00e9", "a\u00e9", "\ufffd"]
+    assert "".join(heard) == piece.text
+
+
 def test_a_stop_before_the_piece_does_not_count() -> None:
     _, context = opened(["b", "<eos>"])
     context.read(["</plan>"])
