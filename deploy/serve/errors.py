@@ -19,6 +19,7 @@ from starlette.types import Receive, Scope, Send
 
 from ...twin import errors as twin_errors
 from ...twin.errors import EdgeTwinError
+from ..live.compiling import NoPlanError
 from ..live.errors import BusyError, UnknownError
 from ..stream.secrets import redacted
 
@@ -52,6 +53,7 @@ TABLE: dict[type[EdgeTwinError], tuple[int, str]] = {
     twin_errors.MissingExtraError: (501, "missing_extra"),
     UnknownError: (404, "unknown"),
     BusyError: (429, "busy"),
+    NoPlanError: (422, "no_plan"),
     NotReadyError: (503, "not_ready"),
     DrainingError: (503, "stopping"),
     EdgeTwinError: (500, "error"),
@@ -64,7 +66,7 @@ def told(error: EdgeTwinError) -> tuple[int, str, str]:
     status, code = next(TABLE[kind] for kind in type(error).__mro__ if kind in TABLE)
     if getattr(error, "closing", False):  # asking here again does not help
         status, code = TABLE[DrainingError]
-    return status, code, redacted(" ".join(str(error).split()))[:_MAX_MESSAGE]
+    return status, code, redacted(" ".join(str(error)[: 2 * _MAX_MESSAGE].split()))[:_MAX_MESSAGE]
 
 
 def error_body(code: str, message: str) -> dict[str, Any]:
