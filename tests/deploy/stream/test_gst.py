@@ -25,7 +25,9 @@ needs_gstreamer = pytest.mark.skipif(
 
 def processes(word: str) -> list[int]:
     """Running processes of this test that have a word among their arguments."""
-    said = subprocess.run(["ps", "-ww", "-eo", "pid,args"], capture_output=True, text=True, check=True)
+    said = subprocess.run(
+        ["ps", "-ww", "-eo", "pid,args"], capture_output=True, text=True, check=True
+    )
     return [int(line.split()[0]) for line in said.stdout.splitlines() if word in line]
 
 
