@@ -8,13 +8,14 @@ interrupted. What was computed before stays on disk.
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from . import __version__
+from .deploy.agents.commands import register as register_agents
 from .deploy.ask_commands import register as register_ask
 from .deploy.bench_commands import register as register_bench
 from .deploy.console import (
@@ -39,6 +40,9 @@ from .deploy.serve.commands import register as register_serve
 from .deploy.twin_commands import twin_app
 from .distill.commands import distill_app, eval_app
 from .twin.errors import EdgeTwinError
+
+if TYPE_CHECKING:
+    from .deploy.stream.spec import Opener
 
 __all__ = ["app", "main"]
 
@@ -267,7 +271,16 @@ register_export(app, _worlds)
 register_engines(app)
 register_upgrade(app)
 register_estimate(app)
-register_serve(app)
+
+
+def _simulated() -> Mapping[str, Opener]:
+    from .distill.sim.live import openers
+
+    return openers()
+
+
+register_serve(app, _simulated)
+register_agents(app, _simulated)
 
 
 def _print_report(report: Any) -> None:

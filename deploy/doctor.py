@@ -51,7 +51,7 @@ EXTRAS: dict[str, dict[str, str]] = {
     },
     "sim": {"mujoco": "mujoco"},
     "llama": {"llama-cpp-python": "llama_cpp"},
-    "remote": {"httpx2": "httpx2"},
+    "remote": {"httpx2": "httpx2", "websockets": "websockets"},
     "serve": {
         "fastapi": "fastapi",
         "uvicorn": "uvicorn",
