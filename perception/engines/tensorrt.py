@@ -101,9 +101,9 @@ class TensorRtEngine:
     Host and GPU buffers of every input and output are made once, at the largest size that
     the plan's profiles allow, and owned until :meth:`close`. Larger inputs are run in parts
     where the plan's record names a dimension that may be cut (see :mod:`.parts`). With
-    ``cuda_graphs`` shapes that come back are launched as one graph each (:mod:`.cuda_graphs`);
-    where CUDA refuses to record them, one RuntimeWarning says so and kernels are launched one
-    by one as without.
+    ``cuda_graphs`` (from release 10.1) shapes that come back are launched as one graph each
+    (:mod:`.cuda_graphs`); where CUDA refuses to record them, one RuntimeWarning says so and
+    kernels are launched one by one as without.
 
     Raises:
         ModelError: if TensorRT or a GPU is missing, or the plan is of another release or GPU.
