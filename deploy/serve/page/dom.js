@@ -40,13 +40,11 @@ export function setAttribute(node, name, value) {
   if (node.getAttribute(name) !== String(value)) node.setAttribute(name, value);
 }
 
-// Say something to a screen reader, politely, once.
+// Say something to a screen reader, politely; what came just before is not cut off by it.
 export function announce(text) {
   const place = byId("announcer");
-  place.textContent = "";
-  requestAnimationFrame(() => {
-    place.textContent = String(text).slice(0, 500);
-  });
+  place.append(el("p", {}, String(text).slice(0, 500)));
+  while (place.childElementCount > 4) place.firstElementChild.remove();
 }
 
 // A line at the edge of the window that goes away by itself. At most three at a time.

@@ -34,24 +34,15 @@ from edgetwin.reasoner.rollout import Reasoner
 from edgetwin.twin.schema import FrameTwin
 from edgetwin.twin.window import TwinWindow
 
-__all__ = ["Stub", "World"]
+__all__ = ["Recording", "Stub", "World"]
 
 ROOT = Path(__file__).resolve().parents[3]
 PAGE = ROOT / "deploy" / "serve" / "page"
 RATE = 8.0
 
 
-class World:
-    """Recorded frames and everything that the page may be told about them.
-
-    Attributes:
-        names: id -> label given instead of the perceived one.
-        state: of the stream's source; frames come only while it is ``running``.
-        error: what the source says.
-        token: if not empty, asked for.
-        cut: connections are refused and closed while set.
-        hostile: put into every text that the server says.
-    """
+class Recording:
+    """An example as the embedded set perceives it, and the reasoner that answers about it."""
 
     def __init__(self, models: Models, example: str = "spatial") -> None:
         assert isinstance(models.reasoner, Reasoner)
@@ -65,10 +56,29 @@ class World:
         self.window = TwinWindow()
         for twin, _ in self.shown:
             self.window.append(twin)
-        self.session = self.reasoner.session(self.window)
+
+
+class World:
+    """Recorded frames and everything that the page may be told about them.
+
+    Attributes:
+        names: id -> label given instead of the perceived one.
+        state: of the stream's source; frames come only while it is ``running``.
+        error: what the source says.
+        token: if not empty, asked for.
+        cut: connections are refused and closed while set.
+        hostile: put into every text that the server says.
+        pause_s: between the words of a streamed answer.
+    """
+
+    def __init__(self, recording: Recording) -> None:
+        self.shown, self.outlines = recording.shown, recording.outlines
+        self.window = recording.window
+        self.session = recording.reasoner.session(self.window)
         self.names: dict[int, str] = {}
         self.state, self.error, self.token, self.hostile = "running", "", "", ""
         self.cut = False
+        self.pause_s = 0.02
         self.standing: list[dict[str, Any]] = []
         self.events: list[dict[str, Any]] = []
         self.asked: list[dict[str, Any]] = []
@@ -286,7 +296,8 @@ class Stub:
         return JSONResponse({"age_ms": 1.0, "object": record, "path": path})
 
     async def _history(self, request: Request) -> Response:
-        track = self.world.window.track(int(request.query_params["object_id"]))
+        key = int(request.query_params.get("object_id", 0))
+        track = self.world.window.track(key) if key else []
         rows = [
             {"id": o.id, "label": "x", "timestamp_s": at, "mean_depth": o.mean_depth}
             for at, o in track
@@ -307,7 +318,7 @@ class Stub:
         async def told() -> AsyncIterator[str]:
             for word in f"<reason>{given['rationale']}</reason>".split(" "):
                 yield _event("text", {"text": word + " "})
-                await asyncio.sleep(0.02)
+                await asyncio.sleep(self.world.pause_s)
             yield _event("plan", given["plan"])
             yield _event("results", given["results"])
             yield _event("answer", given)
