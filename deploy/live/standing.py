@@ -322,7 +322,7 @@ class StandingDesk:
         held: Held,
         new: Sequence[int],
     ) -> None:
-        if watch.rule is None or not watch.may_raise(time.monotonic()):
+        if watch.rule is None or not watch.may_raise():
             return
         about = [i for i in held.ids if i in new] or list(held.ids)
         objects = event_objects(about, window)
@@ -370,7 +370,7 @@ class StandingDesk:
 
     def _wish(self, watch: Watch, window: TwinWindow) -> None:
         with self._lock:
-            if self._closing or not watch.wish(window, time.monotonic()):
+            if self._closing or not watch.wish(window):
                 return
             watch.asking = True
         self._wishes.put(watch)

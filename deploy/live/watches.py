@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from ...twin.errors import EdgeTwinError, ProtocolError, ToolError
@@ -55,6 +55,7 @@ class Watch:
         created_s: the stream's seconds when it was added; what held before is nothing new.
         webhook: where events are sent.
         limits: see :class:`WatchLimits`.
+        clock: seconds between attempts are counted on it.
     """
 
     def __init__(
@@ -66,9 +67,11 @@ class Watch:
         created_s: float = -math.inf,
         webhook: str | None = None,
         limits: WatchLimits | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.id, self.stream, self.question, self.webhook = standing_id, stream, question, webhook
         self.limits = limits or WatchLimits()
+        self._clock = clock
         self.wanted = rewrite(question)
         self.created_at = time.time()
         self.rule: Rule | None = None
@@ -90,9 +93,9 @@ class Watch:
 
     # ---- plans
 
-    def wish(self, window: TwinWindow, now: float) -> str:
-        """Why the reasoner should be asked now (monotonic seconds), or empty."""
-        if self.asking or self.failed or now < self._due or not window.ids():
+    def wish(self, window: TwinWindow) -> str:
+        """Why the reasoner should be asked now, or empty."""
+        if self.asking or self.failed or self._clock() < self._due or not window.ids():
             return ""
         if self.compiled >= self.limits.compilations:
             if self.rule is None:
@@ -110,7 +113,7 @@ class Watch:
         old, self.rule = self.rule, rule
         self._tried, self._problem, self._failures = rule.scene, "", 0
         self._retry_s = _FIRST_RETRY_S
-        self._due = time.monotonic() + _FIRST_RETRY_S
+        self._due = self._clock() + _FIRST_RETRY_S
         if old is None or old.plan != rule.plan:
             self._fresh = True
             if old is not None and (old.kind == "number") != (rule.kind == "number"):
@@ -123,7 +126,7 @@ class Watch:
         self._problem = str(error)
         self._tried = scene
         self._retry_s = min(2 * self._retry_s, _MAX_RETRY_S)
-        self._due = time.monotonic() + (self._retry_s if retry_s is None else retry_s)
+        self._due = self._clock() + (self._retry_s if retry_s is None else retry_s)
         if isinstance(error, NoPlanError) and error.final:
             self.failed = str(error)
 
@@ -162,8 +165,9 @@ class Watch:
         self._since_s = now_s
         return held, new
 
-    def may_raise(self, now: float) -> bool:
-        """Whether one more event is within the bound (monotonic seconds); counts it."""
+    def may_raise(self) -> bool:
+        """Whether one more event is within the bound; counts it."""
+        now = self._clock()
         if len(self._raised) == self._raised.maxlen and now - self._raised[0] < 60.0:
             self.suppressed += 1
             return False

@@ -122,7 +122,7 @@ _WAY = "|".join(f"(?:{way})" for way in _WAYS)
 _MOVES = (
     r"(?:moves?|is moved|are moved|gets? moved|starts? (?:to move|moving)|is moving|begins? to move|"
     r"changes? (?:its )?(?:place|position)|shifts?|slides?|rolls?|is pushed|travels?|drifts?|goes|go|"
-    r"is in motion|moved)"
+    r"is in motion|(?:has|have) (?:been )?(?:moved|shifted)|moved)"
 )
 _APPEARS = (
     r"(?:appears?|shows? up|comes? in|comes? into (?:view|the picture|the scene)|enters?(?: the \w+)?|arrives?|"
@@ -156,6 +156,9 @@ def rewrite(question: str) -> Wanted:
         if bare == text:
             return Wanted(clean if clean.endswith("?") else question.strip(), known=False)
         if re.match(r"^(?:watch|look|wait|keep)", text):
+            it = re.match(rf"^(.+?) and {_LEAD.pattern[1:]}(?:it|they) (.+)$", bare)
+            if it is not None:
+                return _clause(f"{it[1]} {it[2]}") or Wanted(f"{it[1]} {it[2]}", known=False)
             bare = _TAIL.sub("", bare).strip()
             found = _clause(bare)
             return found or Wanted(f"Find {_the(bare)}.")
@@ -266,8 +269,11 @@ def _subject(text: str) -> Wanted | None:
         match = re.match(rf"^(.+?) (?:suddenly |slowly |quickly )?{pattern}$", text)
         if match is not None and not match[1].endswith((" is", " are", " that")):
             return Wanted(f"Find {_the(match[1])} that {post(match)}.")
+    covers = re.match(r"^(.+?) (?:covers?(?: up)?|hides?) (.+)$", text)
+    if covers is not None:
+        return Wanted(f"Find {_the(covers[2])} that was hidden behind {_the(covers[1])}.")
     related = re.match(
-        rf"^(.+?) (?:is|are|comes?|gets?|goes|lies|sits|stands|lands?|falls?|is put|is placed|is set|moves?|rolls?) ({_RELATION}) (.+)$",
+        rf"^(.+?) (?:is|are|comes?|gets?|goes|lies|sits|stands|lands?|falls?|ends up|ends|is put|is placed|is set|is moved|moves?|rolls?|slides?) ({_RELATION}) (.+)$",
         text,
     )
     if related is not None:
