@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Generator, Iterable, Sequence
+from concurrent.futures import Executor
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from typing import Literal
@@ -159,6 +160,9 @@ class Perceiver:
         config: as given.
         vocabulary: what is looked for.
         tracker: the identities, with its counts.
+        lanes: executors of one thread each for ``encoder``, ``detector`` and ``depth``: then
+            :meth:`observe` runs them beside each other, with the same twins; None: one by one.
+            Perceivers that share networks must share lanes too.
 
     Not thread-safe; one perceiver per stream.
 
@@ -198,6 +202,7 @@ class Perceiver:
         self._fov_deg = bundle.fov_deg
         self._settler = self._new_settler(bundle, every)
         self._streaming = False
+        self.lanes: dict[str, Executor] | None = None
 
     @property
     def timings(self) -> dict[str, StageTime]:
@@ -231,10 +236,7 @@ class Perceiver:
         return self._senses.detector
 
     def another(self, bundle: Bundle, vocabulary: Sequence[str] | None = None) -> Perceiver:
-        """A perceiver of another stream with the same networks, which one thread may use.
-
-        It remembers nothing of this one; ``bundle`` is this one's.
-        """
+        """A perceiver of another stream with this one's networks and bundle, for one thread."""
         senses = self._senses
         return Perceiver(
             bundle,
@@ -264,7 +266,10 @@ class Perceiver:
             ModelError: if a network fails.
         """
         self._free()
-        return self._finish(Sensed(self._prepare(frame), self._senses))
+        sensed = Sensed(self._prepare(frame), self._senses, self.lanes)
+        if self.lanes is not None:
+            self._begin(sensed)
+        return self._finish(sensed)
 
     def stream(
         self, frames: Iterable[Frame], *, lookahead: int = 2
@@ -296,6 +301,16 @@ class Perceiver:
                 yield from twins
         finally:
             self._streaming = False
+
+    def _begin(self, sensed: Sensed) -> None:
+        """Start the networks that this frame will probably need, each in its lane."""
+        look, depth = self._policy.foresees()
+        scene = sensed.view.change > self._policy.config.scene_change
+        sensed.begin_encoder()
+        if scene or look <= 1:
+            sensed.begin_detector(self.vocabulary)
+        if scene or depth <= 1:
+            sensed.begin_depth()
 
     def _finish(self, sensed: Sensed) -> FrameTwin:
         """Settle a frame and write its twin."""

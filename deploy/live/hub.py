@@ -41,7 +41,7 @@ from .errors import BusyError, UnknownError
 from .memory import Retention, StreamMemory
 from .pool import PerceptionPool
 from .records import StreamSpec
-from .sight import MakeObserver, Sight, observers
+from .sight import MakeObserver, Sight, observers, open_lanes
 from .standing import DeskLimits, StandingDesk
 from .stream import LiveStream, OpenSource
 from .webhooks import Webhooks
@@ -99,7 +99,8 @@ class LiveHub:
         self.started_at = time.time()
         make_folder(self.folder)
         self._retry, self._retention = retry or Retry(), retention
-        self._observe = observe or observers(models)
+        self._lanes = open_lanes()  # their threads begin with the first frame
+        self._observe = observe or observers(models, self._lanes)
         self._open_source = open_source or self._live_source
         self._asking = Asking(
             models,
@@ -300,7 +301,10 @@ class LiveHub:
         if streams:  # at once: each may take its whole time
             with ThreadPoolExecutor(len(streams), "edgetwin-stop") as stopping:
                 ended = all(stopping.map(lambda s: s.stop(_STOP_S), streams)) and ended
-        return self._pool.close(_STOP_S) and ended
+        ended = self._pool.close(_STOP_S) and ended
+        for lane in self._lanes.values():
+            lane.shutdown(wait=ended, cancel_futures=True)
+        return ended
 
     # ---- pieces
 

@@ -11,23 +11,40 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from collections.abc import Callable, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
 
 from ...perception.perceiver import Perceiver
 from ...twin.frame import Frame
 from ...twin.schema import FrameTwin
 from ..models import Models, Observer
 
-__all__ = ["MakeObserver", "Sight", "observers"]
+__all__ = ["MakeObserver", "Sight", "observers", "open_lanes"]
 
 MakeObserver = Callable[[Sequence[str] | None], Observer]
 
 
-def observers(models: Models) -> MakeObserver:
-    """What makes perceivers that share the networks of a model set, for one thread."""
+def open_lanes() -> dict[str, Executor]:
+    """One thread for each network that needs only the picture: they run beside each other."""
+    return {
+        name: ThreadPoolExecutor(1, f"edgetwin-{name}") for name in ("encoder", "detector", "depth")
+    }
+
+
+def observers(models: Models, lanes: dict[str, Executor] | None = None) -> MakeObserver:
+    """What makes perceivers that share the networks of a model set, for one thread.
+
+    Nobody else may use the set's own perceiver meanwhile.
+    """
     own, bundle = models.perceiver, models.bundle
     if bundle is None or not isinstance(own, Perceiver):
         return lambda words: own
-    return lambda words: own.another(bundle, words)
+
+    def make(words: Sequence[str] | None) -> Observer:
+        perceiver = own.another(bundle, words)
+        perceiver.lanes = lanes
+        return perceiver
+
+    return make
 
 
 class Sight:

@@ -275,6 +275,7 @@ def test_closing_ends_every_thread_and_refuses_what_comes(tmp_path: Path) -> Non
 def test_the_embedded_set_answers_on_a_running_stream(tmp_path: Path) -> None:
     """Real networks, a real language model, follow-ups, and text that is heard token by token."""
     heard: list[tuple[str, Any]] = []
+    before = set(threading.enumerate())
     with LiveHub(load_models("embedded"), folder=tmp_path) as hub:
         source = str(EXAMPLES / "affordance.mp4")
         stream = hub.add(StreamSpec(id="table", source=source, live=True, loop=True))
@@ -294,6 +295,7 @@ def test_the_embedded_set_answers_on_a_running_stream(tmp_path: Path) -> None:
         assert again["status"] in ("ok", "none")
         assert again["frame_index"] >= record["frame_index"]
         assert balanced(stream.counts())
+    until(lambda: set(threading.enumerate()) <= before)
     texts = [data for kind, data in heard if kind == "text"]
     assert "".join(texts).strip() == record["rationale"]
     assert len(texts) > 1
