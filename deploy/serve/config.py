@@ -38,6 +38,8 @@ class ServeLimits:
         viewers: MJPEG viewers at a time.
         peers: WebRTC viewers at a time; each has an encoder of its own.
         connections: of any kind at a time.
+        send_bytes: that the system holds for one connection. By itself it would hold megabytes
+            for a slow viewer: old frames, where the newest is wanted. So it is a second or two.
         logins: page sessions that are remembered, the oldest is forgotten first.
         rows: of history that one answer may hold.
         drain_s: that questions being answered get when the server is told to stop.
@@ -55,6 +57,7 @@ class ServeLimits:
     viewers: int = 16
     peers: int = 4
     connections: int = 256
+    send_bytes: int = 128 * 1024
     logins: int = 64
     rows: int = 10_000
     drain_s: float = 10.0

@@ -34,7 +34,6 @@ from .state import Serving
 __all__ = ["Server", "bound", "quiet_logs"]
 
 _MAX_HEADER = 16 * 1024  # bytes
-_SEND_BYTES = 128 * 1024  # a second or two of video; 1 MB/s over 100 ms of round trip
 _ENDING_S = 3  # that connections get to end after the drain
 
 
@@ -202,9 +201,8 @@ def bound(settings: ServeSettings) -> socket.socket:
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     listening = socket.socket(family, socket.SOCK_STREAM)
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    # Connections inherit it. By itself the system would hold megabytes for a slow viewer: old
-    # frames, where the newest is wanted.
-    listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BYTES)
+    # Connections inherit it.
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, settings.limits.send_bytes)
     try:
         listening.bind((settings.host, settings.port))
     except OSError as error:
