@@ -242,6 +242,8 @@ class Asking:
         asker = self._askers.pop(key, None)
         feed = asker.feed if asker is not None else None
         if asker is None or not isinstance(feed, HubFeed) or feed.stream is not stream:
+            if asker is not None:  # of an earlier stream of this name
+                _free(asker)
             look = self._look(stream) if looks else None
             asker = Asker(
                 self._reasoner, HubFeed(stream), look=look, identities=self._models.identities

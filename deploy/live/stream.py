@@ -34,6 +34,8 @@ __all__ = ["LiveStream", "Moment", "SourceLike", "StreamLimits"]
 
 Sink = Callable[[Frame, float], None]
 _MAX_ANSWERS = 100  # the newest answers, about 5 kB each
+_SLOW_MS = 10.0  # of a listener: a third of a frame at 30 frames/s
+_SURE_CALLS = 30
 _MAX_WARNINGS = 8  # kept of a stream, newest last
 
 
@@ -252,6 +254,9 @@ class LiveStream:
             told = list(self._warnings)
         if self.memory is not None:
             told += self.memory.warnings()
+        for cost in self.listeners.costs():
+            if cost["calls"] >= _SURE_CALLS and cost["mean_ms"] > _SLOW_MS:
+                told.append(f"{cost['name']} takes {cost['mean_ms']:g} ms of every frame")
         remade = self.sight.remade
         if remade:
             why = ", ".join(f"{reason} {count}" for reason, count in sorted(remade.items()))

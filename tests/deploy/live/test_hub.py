@@ -272,6 +272,25 @@ def test_closing_ends_every_thread_and_refuses_what_comes(tmp_path: Path) -> Non
         hub.add(spec("d"))
 
 
+def test_streams_that_came_and_went_leave_nothing(tmp_path: Path) -> None:
+    hub, _ = hub_of(tmp_path, RED * 40)
+    with hub:
+        hub.add(spec("steady@50"))
+        hub.stream("steady").wait(0, 10)
+        before = set(threading.enumerate())
+        for round_ in range(40):
+            stream = hub.add(StreamSpec(id="a", source=f"tap:a{round_}@50"))
+            assert stream.wait(0, 10)
+            session = hub.open_session("a")
+            assert hub.ask("a", "what is red?", session=session)["ids"] == [1]
+            assert hub.remove("a")
+        assert hub.sessions() == []
+        hub.ask("steady", "what is red?")
+        assert list(hub._asking._askers) == [("steady", "look")]
+        until(lambda: set(threading.enumerate()) <= before)
+        assert set(hub.load()["perception_s"]) == {"steady"}
+
+
 def test_the_embedded_set_answers_on_a_running_stream(tmp_path: Path) -> None:
     """Real networks, a real language model, follow-ups, and text that is heard token by token."""
     heard: list[tuple[str, Any]] = []

@@ -142,6 +142,15 @@ def test_a_listener_that_raises_is_told_no_more_and_the_others_are(room: Room) -
     assert heard == [1, 2]
 
 
+def test_a_listener_that_takes_long_is_named(room: Room) -> None:
+    def sluggish(moment: Moment) -> None:
+        time.sleep(0.02)
+
+    room.stream.listen(sluggish)
+    room.show(*range(30))
+    until(lambda: any("sluggish takes" in line for line in room.stream.status().warnings))
+
+
 def test_what_viewers_miss_is_counted(room: Room) -> None:
     room.stream.skip()
     room.stream.skip(4)
