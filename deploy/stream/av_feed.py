@@ -76,7 +76,7 @@ class _AvFeed:
                 raise SourceError("expected a video stream, got none that can be decoded")
             context = stream.codec_context
             context.thread_type = "SLICE"  # frame threads would hold back a frame each
-            context.options = {"max_pixels": str(MAX_PIXELS), "flags": "low_delay"}
+            context.options = {"max_pixels": str(MAX_PIXELS)}  # a size may change in-band
             rate = stream.average_rate or stream.guessed_rate
             self.fps = float(rate) if rate and 0.01 <= rate <= 240 else self.fps
             for packet in container.demux(stream):

@@ -213,21 +213,12 @@ class LiveSource:
             self._attempts += 1
             self._tried_s = self._clock()
         try:
-            feed = self.address.open()
-        except (EdgeTwinError, OSError) as error:
+            opening = self._opened()
+        except Exception as error:  # whatever an opener raises, or no thread left
             self._failed(self._said(error))
             return self.address.lasting
-        now = self._clock()
-        opening = _Opening(feed, now, self._patience_s(), now)
-        opening.thread = threading.Thread(
-            target=self._read, args=(opening,), name=f"source-{self._id}-read", daemon=True
-        )
-        with self._changed:
-            self._now = opening
-            self._timeline.reopened()
-        opening.thread.start()
         why = self._watch(opening)
-        feed.close()
+        opening.feed.close()
         self._let_go(opening)
         if self._stopping:
             return False
@@ -239,6 +230,19 @@ class LiveSource:
         self._failed(why or "the source ended")
         return self.address.lasting
 
+    def _opened(self) -> _Opening:
+        """A new feed with its reader running."""
+        feed, now = self.address.open(), self._clock()
+        opening = _Opening(feed, now, self._patience_s(), now)
+        opening.thread = threading.Thread(
+            target=self._read, args=(opening,), name=f"source-{self._id}-read", daemon=True
+        )
+        with self._changed:
+            self._now = opening
+            self._timeline.reopened()
+        opening.thread.start()
+        return opening
+
     def _patience_s(self) -> float:
         """The longest wait for a first frame: full each other time, else what was usual."""
         most = self._retry.open_s
@@ -246,14 +250,18 @@ class LiveSource:
             return most
         return min(most, max(_QUICK_S, 4 * self._took_s))
 
+    def _stall_s(self, fps: float) -> float:
+        """Silence that ends an opening: a slow camera is not a silent one, if it says the truth."""
+        least = self._retry.stall_s
+        return min(max(least, 3.0 / max(fps, 0.01)), 6 * least)
+
     def _watch(self, opening: _Opening) -> str:
         """Wait until the reader is back, too silent or to be stopped; return what was wrong."""
         with self._changed:
             while not opening.over and not self._stopping:
                 self._changed.wait(_LOOK_S)
                 silent = 0.0 if opening.delivering else self._clock() - opening.heard_s
-                # A slow camera is not a silent one.
-                stall_s = max(self._retry.stall_s, 3.0 / max(opening.feed.fps, 0.01))
+                stall_s = self._stall_s(opening.feed.fps)
                 if not opening.frames:
                     if silent >= opening.open_s:
                         return f"no picture within {opening.open_s:.3g} s"

@@ -150,11 +150,11 @@ def watch(stream: LiveStream, minutes: float, say: Callable[[str], None]) -> dic
     }
 
 
-def fault(kind: str, server: GstServer, proxy: FaultProxy) -> float:
-    """Do it, hold it for a while, and return when it ended."""
+def fault(kind: str, server: GstServer, proxy: FaultProxy, longer: float = 1.0) -> float:
+    """Do it, hold it for a while (``longer`` 0: the shortest), and return when it ended."""
     if kind == "killed":
         server.kill()
-        time.sleep(random.uniform(0.5, 5))
+        time.sleep(0.5 + random.uniform(0, 4.5) * longer)
         server.start()
     elif kind == "reset":
         proxy.reset()
@@ -164,7 +164,8 @@ def fault(kind: str, server: GstServer, proxy: FaultProxy) -> float:
     else:
         proxy.mode = "hole" if kind == "hole" else "garbage"
         # A hole as long as it takes to be seen: the connections in it are lost for good.
-        time.sleep(random.uniform(2.5, 8) if kind == "hole" else random.uniform(0.5, 5))
+        least = 2.5 if kind == "hole" else 0.5
+        time.sleep(least + random.uniform(0, 5) * longer)
         proxy.mode = "pass"
     return time.monotonic()
 

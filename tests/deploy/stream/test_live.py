@@ -238,6 +238,33 @@ def test_errors_and_threads_hold_no_credentials(tmp_path: Path) -> None:
     assert source.status().error
 
 
+@pytest.mark.parametrize("problem", [RuntimeError("planted"), ZeroDivisionError("planted")])
+def test_an_opener_that_fails_in_its_own_way_is_tried_again(problem: Exception) -> None:
+    def failing() -> Script:
+        raise problem
+
+    source = LiveSource(scripted(failing), Sink(), stream_id="odd", retry=QUICK)
+    source.start()
+    assert until(lambda: source.status().attempts >= 3)
+    assert source.status().error == f"{type(problem).__name__}: planted"
+    assert source.stop()
+
+
+def test_what_a_feed_says_of_its_rate_does_not_hide_a_stall() -> None:
+    def slow() -> Script:
+        script = Script([(0.0, 8), "hang"])
+        script.fps = 0.001
+        return script
+
+    retry = Retry(first_s=0.05, stall_s=0.2)
+    sink = Sink()
+    source = LiveSource(scripted(slow), sink, stream_id="rate", retry=retry)
+    source.start()
+    assert sink.wait_for(2)
+    assert sink.arrived[1] - sink.arrived[0] > 1.0  # six times stall_s
+    assert source.stop()
+
+
 def test_a_sink_that_fails_is_said_in_the_status(tmp_path: Path) -> None:
     def broken(frame, arrived_s) -> None:  # type: ignore[no-untyped-def]
         raise ValueError("no room")
