@@ -9,8 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ...twin.errors import InputError
+from ..console import needs_extra
 from ..live.memory import Retention
 from ..models import load_models
+from ..serve.config import read_token
 from ..stream.spec import Opener
 from .backend import Backend
 from .hub_backend import HubBackend
@@ -60,7 +62,14 @@ def opened(options: AgentOptions, openers: Mapping[str, Opener]) -> Iterator[Bac
             "edgetwin mcp clip.mp4, or edgetwin mcp --server http://127.0.0.1:8300"
         )
     if options.server is not None:
-        raise InputError("expected sources")
+        with needs_extra("remote"):
+            from .server_backend import ServerBackend
+        server = ServerBackend(options.server, read_token(options.token_file))
+        try:
+            yield server
+        finally:
+            server.close()
+        return
     with _folder(options) as folder, _hub(options, folder, openers) as backend:
         yield backend
 
