@@ -58,7 +58,8 @@ def test_the_truth_of_a_frame_is_what_the_frame_shows() -> None:
     ids: list[set[int]] = []
     for frame in (frames[0], frames[19], frames[23]):
         twin = reel.truth_at(frame.timestamp_s)
-        assert (twin.index, twin.timestamp_s) == (frame.index, pytest.approx(frame.timestamp_s))
+        assert twin.index == frame.index
+        assert twin.timestamp_s == pytest.approx(frame.timestamp_s)
         number, within_s = reel.place(frame.index)
         world = reel.world(number)
         shot = scene_for(world.tier, world.set_index, SIZE, SIZE).render(world, within_s)
