@@ -176,7 +176,10 @@ async def _ask(
     notes = []
     if said and found is None:
         notes = ["earlier messages are not of a conversation that this server remembers"]
-    session: str = found or await serving.call(serving.hub.open_session, stream_id)
+    if found is None:
+        session = await serving.call(serving.hub.open_session, stream_id)
+    else:
+        session = found
     asked = {"question": question.text(), "mode": body.mode, "session": session}
     try:
         record = await answered(serving, stream_id, asked, told_to)

@@ -44,6 +44,11 @@ class _Watched:
     _stuck: asyncio.TimerHandle | None = None
     transport: asyncio.Transport
 
+    def connection_made(self, transport: asyncio.Transport) -> None:
+        """Hold nothing back here: a sender waits until the system has taken what it gave."""
+        transport.set_write_buffer_limits(high=0)
+        super().connection_made(transport)  # type: ignore[misc]
+
     def pause_writing(self) -> None:
         """Begin to wait for the reader."""
         super().pause_writing()  # type: ignore[misc]

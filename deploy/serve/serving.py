@@ -10,7 +10,7 @@ import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from ...twin.errors import InputError
 from ..live.bounds import HubLimits
@@ -25,7 +25,7 @@ from .app import create_app
 from .config import DEFAULT_ALLOW, ServeSettings, read_token
 from .server import Server, bound, quiet_logs
 
-__all__ = ["ServeOptions", "count_line", "serve_until_told", "specs_of"]
+__all__ = ["ServeOptions", "SourceOptions", "count_line", "serve_until_told", "specs_of"]
 
 _NAMED = re.compile(r"([a-z0-9][a-z0-9_-]{0,31})=(.+)", re.S)
 _MAX_LIST = 64 * 1024  # bytes of a file of sources
@@ -119,7 +119,41 @@ def settings_of(options: ServeOptions) -> ServeSettings:
     )
 
 
-def specs_of(options: ServeOptions) -> list[StreamSpec]:
+class SourceOptions(Protocol):
+    """What the options of any command say about its sources."""
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """As they were given."""
+        ...
+
+    @property
+    def words(self) -> str | None:
+        """What to look for."""
+        ...
+
+    @property
+    def fps(self) -> float:
+        """Asked of cameras; the rate of folders."""
+        ...
+
+    @property
+    def loop(self) -> bool:
+        """Whether files begin anew."""
+        ...
+
+    @property
+    def live(self) -> bool | None:
+        """Whether files run by their own clock."""
+        ...
+
+    @property
+    def record(self) -> bool:
+        """Whether twins are kept on disk."""
+        ...
+
+
+def specs_of(options: SourceOptions) -> list[StreamSpec]:
     """Return what is to be opened; a message never holds a source that may have a password.
 
     Raises:

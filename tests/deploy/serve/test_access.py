@@ -11,6 +11,7 @@ import httpx2
 import pytest
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
+from websockets.typing import Origin
 
 from edgetwin.deploy.serve.access import COOKIE, Logins
 from edgetwin.deploy.serve.config import ServeSettings, read_token
@@ -174,10 +175,12 @@ def test_a_socket_opens_with_a_cookie_and_not_from_elsewhere(guarded: Served) ->
         web.post("/api/login", json={"token": TOKEN})
         cookie = f"{COOKIE}={web.cookies[COOKIE]}"
     url = guarded.url.replace("http", "ws") + "/api/ws?stream=table"
-    with connect(url, additional_headers={"Cookie": cookie}, origin=guarded.url) as link:
+    with connect(url, additional_headers={"Cookie": cookie}, origin=Origin(guarded.url)) as link:
         assert '"type": "status"' in str(link.recv(5))
     with pytest.raises(InvalidStatus) as refused:
-        connect(url, additional_headers={"Cookie": cookie}, origin="https://foreign.example")
+        connect(
+            url, additional_headers={"Cookie": cookie}, origin=Origin("https://foreign.example")
+        )
     assert refused.value.response.status_code == 403
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import httpx2
 import openai
@@ -44,7 +45,7 @@ def test_an_answer_names_objects_and_carries_masks(client: openai.OpenAI, model:
     assert extra["status"] == "ok"
     assert extra["ids"]
     for key in extra["ids"]:
-        assert f"#{key} " in message.content
+        assert f"#{key} " in str(message.content)
         assert rle.area(Rle.model_validate(extra["masks"][str(key)])) > 0
     assert extra["plan"]
     assert got.usage.total_tokens == got.usage.prompt_tokens + got.usage.completion_tokens > 0
@@ -67,10 +68,10 @@ def test_an_answer_streams(client: openai.OpenAI) -> None:
 
 
 def test_a_chat_goes_on_in_its_own_session(client: openai.OpenAI, served: Served) -> None:
-    def ask(messages: list[dict[str, str]]) -> tuple[str, list[str]]:
+    def ask(messages: list[Any]) -> tuple[str, list[str]]:
         got = client.chat.completions.create(model="edgetwin", messages=messages)
         message = got.choices[0].message
-        return message.content, message.model_extra["edgetwin"].get("warnings", [])
+        return str(message.content), message.model_extra["edgetwin"].get("warnings", [])
 
     def counts() -> dict[str, int]:
         found = httpx2.get(f"{served.url}/api/sessions").json()["sessions"]
