@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from ...twin.window import TwinWindow
@@ -30,6 +30,10 @@ class StreamLike(Protocol):
 
     def window(self) -> TwinWindow:
         """The newest twins, the caller's own."""
+        ...
+
+    def recent_moments(self, seconds: float) -> Sequence[Moment]:
+        """The last moments whose pictures are held, oldest first."""
         ...
 
     def listen(self, heard: Callable[[Moment], None]) -> Callable[[], None]:
@@ -59,6 +63,22 @@ class Ear:
         self.skipped = 0
         self.unlisten: Callable[[], None] = lambda: None
         self._run: int | None = None
+        self._clip_s = clip_s
+
+    def catch_up(self) -> None:
+        """Remember what the stream showed before it was listened to."""
+        newest = self.stream.latest()
+        if newest is None:
+            return
+        self._run = newest.run
+        for twin in self.stream.window().frames:
+            if self.lookback.wants(twin.timestamp_s):
+                self.lookback.add(twin)
+        next_s = 0.0
+        for moment in self.stream.recent_moments(self._clip_s):
+            if moment.run == newest.run and moment.twin.timestamp_s >= next_s:
+                self.tape.add(moment.frame.image_hw3, moment.twin)
+                next_s = moment.twin.timestamp_s + 0.9 / self._rate_hz
 
     def take(self, moment: Moment) -> tuple[TwinWindow | None, bool]:
         """The window with a new moment (None: too soon after the last one); whether the stream
@@ -92,6 +112,7 @@ class Ears:
                 return
         self.unhear(stream_id)
         ear = Ear(stream, *self._sizes)
+        ear.catch_up()
         with self._changed:
             self._ears[stream_id] = ear
         ear.unlisten = stream.listen(lambda moment: self._heard(ear, moment))

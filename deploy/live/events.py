@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import itertools
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Any, Protocol
@@ -15,15 +16,41 @@ from ...twin.schema import FrameTwin, ObjectTwin
 from ...twin.window import TwinWindow
 from .compiling import Rule
 from .errors import UnknownError
+from .moments import Moment
 from .reasons import plan_in_words
 from .records import Event, EventObject
+from .watches import Watch
 from .watching import Held
 
-__all__ = ["EventBook", "EventMemory", "event_objects", "new_event_id", "reason_text"]
+__all__ = ["EventBook", "EventMemory", "event_objects", "make_event", "new_event_id", "reason_text"]
 
 _MAX_OBJECTS = 32  # objects of one event; their masks are most of its bytes
 _MAX_NAMED = 5
 _numbers = itertools.count()
+
+
+def make_event(
+    watch: Watch, moment: Moment, window: TwinWindow, held: Held, new: Sequence[int]
+) -> Event:
+    """The event of what newly holds on a moment, without its files."""
+    assert watch.rule is not None
+    about = [i for i in held.ids if i in new] or list(held.ids)  # a number is about all of them
+    objects = event_objects(about, window)
+    at = time.time()
+    return Event(
+        id=new_event_id(at),
+        standing=watch.id,
+        stream=watch.stream,
+        question=watch.question,
+        at=at,
+        timestamp_s=moment.twin.timestamp_s,
+        frame_index=moment.twin.index,
+        ids=[obj.id for obj in objects],
+        objects=objects,
+        reason=reason_text(watch.rule, held, objects),
+        delay_ms=moment.age_ms(),
+        delivered="none" if watch.webhook is None else "waiting",
+    )
 
 
 def new_event_id(at: float) -> str:

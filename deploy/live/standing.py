@@ -7,9 +7,7 @@
                                              ▼                                     ▼ memory, webhook
                                one thread: hub.plan, compiling            threads of their own
 
-Nothing here runs in the perception thread but the put into a bounded queue. Pieces: ``wordings``
-(the question a wish asks), ``compiling`` (an answer's plan as a rule), ``watching`` (what newly
-holds), ``watches`` (one question at work), ``ears``, ``filing`` and ``clips``, ``webhooks``.
+Nothing here runs in the perception thread but the put into a bounded queue.
 
 Not covered: standing questions over several streams; keeping them over a restart.
 """
@@ -17,6 +15,7 @@ Not covered: standing questions over several streams; keeping them over a restar
 from __future__ import annotations
 
 import itertools
+import logging
 import queue
 import threading
 import time
@@ -32,7 +31,7 @@ from .clips import Shelf
 from .compiling import NoPlanError, scene_of, stand
 from .ears import Ear, Ears
 from .errors import BusyError, UnknownError
-from .events import EventBook, event_objects, new_event_id, reason_text
+from .events import EventBook, make_event
 from .filing import Filing, Keep, keeper_of
 from .moments import Moment
 from .records import Event, Standing
@@ -41,6 +40,8 @@ from .watching import Held
 from .webhooks import Webhooks
 
 __all__ = ["DeskLimits", "HubLike", "StandingDesk"]
+
+_log = logging.getLogger(__name__)
 
 
 class HubLike(Protocol):
@@ -324,23 +325,7 @@ class StandingDesk:
     ) -> None:
         if watch.rule is None or not watch.may_raise():
             return
-        about = [i for i in held.ids if i in new] or list(held.ids)
-        objects = event_objects(about, window)
-        at = time.time()
-        event = Event(
-            id=new_event_id(at),
-            standing=watch.id,
-            stream=watch.stream,
-            question=watch.question,
-            at=at,
-            timestamp_s=moment.twin.timestamp_s,
-            frame_index=moment.twin.index,
-            ids=[obj.id for obj in objects],
-            objects=objects,
-            reason=reason_text(watch.rule, held, objects),
-            delay_ms=(time.monotonic() - moment.captured_at) * 1e3,
-            delivered="waiting" if watch.webhook is not None else "none",
-        )
+        event = make_event(watch, moment, window, held, new)
         self.book.add(event)
         event = self.filing.file(event, ear.tape, keeper_of(ear.stream))
         self._tell(event)
@@ -405,6 +390,11 @@ class StandingDesk:
             with self._lock:
                 watch.compiled += 1
                 watch.refuse(error, None)
+        except Exception as error:  # another's mistake must not stop the questions
+            _log.exception("a standing question could not be compiled")
+            with self._lock:
+                watch.compiled += 1
+                watch.refuse(NoPlanError(f"{type(error).__name__}: {error}"[:200]), scene)
         else:
             with self._lock:
                 watch.take(rule)

@@ -6,6 +6,7 @@ plans. What both touch is guarded by the desk's lock.
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 from collections import deque
@@ -24,6 +25,7 @@ __all__ = ["Watch", "WatchLimits"]
 
 _FIRST_RETRY_S = 1.0
 _MAX_RETRY_S = 60.0
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,8 +153,11 @@ class Watch:
                 self._settle(lookback)
             held = holding(self.rule, window)
         except (ToolError, ProtocolError) as error:
-            self._failures += 1
-            self._problem = str(error)
+            self._fail(str(error))
+            return None
+        except Exception as error:  # a record that no tool expected must not stop the others
+            _log.exception("a standing question could not be computed")
+            self._fail(f"{type(error).__name__}: {error}"[:200])
             return None
         finally:
             self.evaluations += 1
@@ -164,6 +169,10 @@ class Watch:
         new = self._edges.step(held.keys, hidden, now_s)
         self._since_s = now_s
         return held, new
+
+    def _fail(self, problem: str) -> None:
+        self._failures += 1
+        self._problem = problem
 
     def may_raise(self) -> bool:
         """Whether one more event is within the bound; counts it."""

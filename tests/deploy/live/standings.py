@@ -105,6 +105,10 @@ class Stream:
     def latest(self) -> Moment | None:
         return self._moments[-1] if self._moments else None
 
+    def recent_moments(self, seconds: float) -> list[Moment]:
+        last = self._moments[-1].twin.timestamp_s if self._moments else 0.0
+        return [m for m in self._moments if m.twin.timestamp_s >= last - seconds]
+
     def window(self) -> TwinWindow:
         return TwinWindow(m.twin for m in self._moments if m.run == self.run)
 
