@@ -161,10 +161,11 @@ export class Ask {
     if (typeof record.value === "number") nodes.push(el("strong", {}, String(record.value)));
     const find = (id) => card.objects.get(id) ?? this.page.sightings.get(id);
     nodes.push(...(record.ids ?? []).slice(0, 32).map((id) => chip(id, find, this.page.choose)));
-    const times = (record.intervals ?? []).slice(0, 4);
+    const times = record.intervals ?? [];
     if (times.length) {
-      const text = times.map(([a, b]) => `${seconds(a)} to ${seconds(b)}`).join(", ");
-      nodes.push(el("span.muted", {}, text));
+      const texts = times.slice(0, 3).map(([a, b]) => `${a.toFixed(1)}–${b.toFixed(1)} s`);
+      if (times.length > 3) texts.push(`and ${times.length - 3} more`);
+      nodes.push(el("span.muted", {}, texts.join(", ")));
     }
     return nodes;
   }

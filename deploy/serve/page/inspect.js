@@ -1,7 +1,7 @@
 // The record of one object beside the picture: what it is now, where it was, how its depth ran.
 
 import { call, listOf, streamPath } from "./api.js";
-import { byId, clock, el, hueOf, nameOf, seconds, setText, svg } from "./dom.js";
+import { ago, byId, clock, el, hueOf, nameOf, seconds, setText, svg } from "./dom.js";
 
 const REFRESH_MS = 2_000;
 const MOST_POINTS = 300; // of the path that is drawn, and of the depth curve
@@ -72,8 +72,8 @@ export class Inspector {
       ["State", { visible: "visible", occluded: "hidden", left: "gone" }[object.state] ?? object.state],
       ["Confidence", percent(object.confidence)],
       ["Depth", depth(object)],
-      ["First seen", seconds(object.first_seen ?? object.first)],
-      ["Last seen", seconds(object.last)],
+      ["First seen", this.#when(object.first_seen ?? object.first)],
+      ["Last seen", this.#when(object.last)],
       ["Speed", speed(object.velocity)],
       ["Size", size(object)],
     ];
@@ -89,6 +89,14 @@ export class Inspector {
       setText(list.children[place * 2], name);
       setText(list.children[place * 2 + 1], value);
     });
+  }
+
+  // A moment of the stream's clock, as long ago and by the clock on the wall.
+  #when(timestampS) {
+    const past = this.page.sightings.now - timestampS;
+    if (!Number.isFinite(past)) return "";
+    const unix = Date.now() / 1000 - past;
+    return past < 1.5 ? "now" : `${ago(unix)}, ${clock(unix)}`;
   }
 
   // A small map of the picture with the way that the object took.

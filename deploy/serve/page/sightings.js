@@ -4,7 +4,8 @@
 const KEEP_S = 15 * 60; // the longest span that the timeline shows
 const MOST_OBJECTS = 200;
 const MOST_SPANS = 120; // per object: one that flickers must not fill the tab
-const JOIN_S = 1.0; // sightings closer than this are one span: frames may be skipped
+const JOIN_S = 1.0; // sightings closer than this are one span, and those of frames one after the
+const GAP_S = 10.0; // other, unless the stream stood still for longer than this
 
 export class Sightings {
   constructor() {
@@ -22,12 +23,13 @@ export class Sightings {
     const run = `${twin.run ?? 0} ${twin.width}x${twin.height}`;
     if (twin.timestamp_s + 1 < this.now || run !== (this.run ?? run)) this.clear(); // ids begin anew
     this.run = run;
+    const before = this.now;
     this.now = Math.max(this.now, twin.timestamp_s);
     const here = new Set(twin.objects.map((object) => object.id));
     for (const known of this.objects.values()) {
       if (!here.has(known.id)) known.state = "left";
     }
-    for (const object of twin.objects) this.#see(object, twin.timestamp_s);
+    for (const object of twin.objects) this.#see(object, twin.timestamp_s, before);
     this.#prune();
   }
 
@@ -36,14 +38,16 @@ export class Sightings {
   learnRows(rows) {
     const run = rows.at(-1)?.run;
     const spans = new Map();
+    let [before, time] = [0, 0]; // of the frame before, and of this one
     for (const row of rows) {
+      if (row.run === run && row.timestamp_s > time) [before, time] = [time, row.timestamp_s];
       if (row.run !== run || row.state !== "visible") continue;
       const list = spans.get(row.id) ?? [];
       const at = row.timestamp_s;
       const start = this.objects.get(row.id)?.spans[0]?.[0] ?? Number.POSITIVE_INFINITY;
       if (at > start) continue; // seen live by now
       const last = list.at(-1);
-      if (last && at - last[1] <= JOIN_S) last[1] = at;
+      if (last && joined(last[1], at, before)) last[1] = at;
       else list.push([at, at]);
       spans.set(row.id, list.slice(-MOST_SPANS));
       if (!this.objects.has(row.id)) this.#meet(row, at);
@@ -91,13 +95,13 @@ export class Sightings {
     this.objects.set(id, { ...object, color: "", first: at, last: at, spans: [] });
   }
 
-  #see(object, now) {
+  #see(object, now, before) {
     const known = this.objects.get(object.id) ?? { first: now, last: now, spans: [] };
     Object.assign(known, object);
     if (object.state === "visible") {
       known.last = now;
       const span = known.spans.at(-1);
-      if (span && now - span[1] <= JOIN_S) span[1] = now;
+      if (span && joined(span[1], now, before)) span[1] = now;
       else known.spans.push([now, now]);
       if (known.spans.length > MOST_SPANS) known.spans.shift();
     }
@@ -116,4 +120,8 @@ export class Sightings {
       this.objects.delete(object.id);
     }
   }
+}
+
+function joined(last, now, before) {
+  return now - last <= JOIN_S || (last >= before && now - last <= GAP_S);
 }
