@@ -34,8 +34,6 @@ from .stream import LiveStream
 __all__ = ["Asking", "HubFeed", "Session"]
 
 Looks = Literal["yes", "no"]
-_FRESH_MS = 200.0  # older than this, an answer waits for the live frame at hand
-_FRESH_S = 0.4  # but no longer than this
 
 
 class HubFeed(Feed):
@@ -212,7 +210,6 @@ class Asking:
     ) -> dict[str, Any]:
         """Answer a question on what the stream has seen by now; the record, with its staleness."""
         self.sweep()
-        _wait_for_new(stream)
         asker = self._asker(stream, session or ("look" if looks else "plan"), looks)
         left = max(until_s - time.monotonic(), 0.05)
         seconds = min(self._budget.seconds if budget_s is None else budget_s, left)
@@ -258,14 +255,6 @@ class Asking:
         if eyes is None:
             return None
         return lambda window: Refiner(eyes, stream.recent, reserve=stream.sight.reserve)
-
-
-def _wait_for_new(stream: LiveStream) -> None:
-    """Where perception is slow, the frame at hand is worth waiting for: it is the present."""
-    moment = stream.latest()
-    old = moment is not None and moment.age_ms() > _FRESH_MS
-    if moment is not None and old and stream.address.live and stream.busy():
-        stream.wait(moment.seq, _FRESH_S)
 
 
 def _with_staleness(record: dict[str, Any], asker: Asker) -> dict[str, Any]:

@@ -49,7 +49,6 @@ from .webhooks import Webhooks
 __all__ = ["HubLimits", "LiveHub"]
 
 _STUCK_S = 30.0  # perception of one frame that takes longer is not ready for more
-_FIRST_S = 2.0  # a question on a stream without a frame yet waits so long for one
 _STOP_S = 2.0  # of a source from any state
 
 
@@ -324,8 +323,7 @@ class LiveHub:
         if not seconds > 0:
             raise InputError(f"expected a budget_s above 0, got {budget_s}")
         began = time.monotonic()
-        if stream.latest() is None and not stream.source.ended.is_set():
-            stream.wait(0, min(_FIRST_S, seconds / 2))
+        stream.wait_for_new(seconds / 2)
         record = self._desk.do(
             caller or session or "anyone",
             lambda until_s: self._asking.answer(

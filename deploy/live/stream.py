@@ -34,6 +34,9 @@ __all__ = ["LiveStream", "Moment", "SourceLike", "StreamLimits"]
 
 Sink = Callable[[Frame, float], None]
 _MAX_ANSWERS = 100  # the newest answers, about 5 kB each
+_FIRST_S = 2.0  # a question on a stream without a frame yet waits so long for one
+_FRESH_MS = 200.0  # a twin older than this is worth waiting for a newer one
+_FRESH_S = 1.0  # but no longer than this
 _SLOW_MS = 10.0  # of a listener: a third of a frame at 30 frames/s
 _SURE_CALLS = 30
 _MAX_WARNINGS = 8  # kept of a stream, newest last
@@ -198,6 +201,19 @@ class LiveStream:
     def busy(self) -> bool:
         """Whether a newer twin may be expected soon."""
         return self.queue.counts().in_flight > 0
+
+    def wait_for_new(self, most_s: float) -> None:
+        """Wait for what a question is to be about, in the thread of who asks.
+
+        That is the first frame there is; and where perception is slow, the frame at hand: the
+        present, while the newest twin is the past.
+        """
+        moment = self.latest()
+        if moment is None:
+            if not self.source.ended.is_set():
+                self.wait(0, min(_FIRST_S, most_s))
+        elif self.address.live and moment.age_ms() > _FRESH_MS and self.busy():
+            self.wait(moment.seq, min(_FRESH_S, most_s))
 
     def status(self) -> StreamStatus:
         """How it fares now."""

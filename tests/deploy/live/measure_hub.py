@@ -1,8 +1,10 @@
-"""Figures of a hub: ``python -m edgetwin.tests.deploy.live.measure_hub slow|dead|rate [seconds]``.
+"""Figures of a hub: ``python -m edgetwin.tests.deploy.live.measure_hub slow|dead|rate|streams [n]``.
 
 ``slow``: perception ten times slower than a 30 frames/s camera: memory, accounts, age of the
 frame that an answer is about. ``dead``: four streams, one of which says nothing or fails again
-and again. ``rate``: one stream of 256x256 through the embedded set. Each prints JSON.
+and again. ``rate``: one stream of 256x256 through the embedded set
+(``rate-asked``: with questions all the while). ``streams``: memory of so many streams. ``n`` is
+seconds, or streams. Each prints JSON.
 """
 
 from __future__ import annotations
@@ -194,6 +196,20 @@ def rate(seconds: float, folder: Path, asking: bool = False) -> dict[str, Any]:
     return found
 
 
+def streams(count: int, folder: Path) -> dict[str, Any]:
+    """Memory with one stream of the embedded set and with more, each as full as it gets."""
+    image = next(iter(open_source(EXAMPLE))).image_hw3
+    memory: list[float] = []
+    with LiveHub(load_models("embedded"), folder=folder) as hub:
+        hub.openers["still"] = lambda rest, options: lambda: Replay([image], 2.0)
+        for number in range(count):
+            stream = hub.add(StreamSpec(id=f"s{number}", source="still:"))
+            until(lambda: stream.counts().processed >= 4, 60)  # noqa: B023
+            memory.append(rss_mib())
+    each = (memory[-1] - memory[0]) / (count - 1)
+    return {"streams": count, "rss_mib": memory, "each_mib": round(each, 2)}
+
+
 def quantiles(values: list[float]) -> dict[str, float]:
     """Median, 95th percentile and the greatest."""
     ordered = sorted(values)
@@ -220,6 +236,8 @@ def main() -> None:
         elif what == "dead":
             for how in ("silent", "refused"):
                 print(json.dumps(dead(seconds, path / how, how), indent=1))
+        elif what == "streams":
+            print(json.dumps(streams(int(seconds), path)))
         else:
             print(json.dumps(rate(seconds, path, asking=what == "rate-asked"), indent=1))
 
