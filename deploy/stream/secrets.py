@@ -18,26 +18,43 @@ _NAME = (
     r"[\w-]*(?:password|passwd|passphrase|pwd|secret|token|credential|api[-_]?key|auth|user-id"
     r"|user-pw|username|userpw)"
 )
-# Up to the last @ of a word, quoted or not: a password may hold / : and @ itself.
-_USERINFO = re.compile(r"(?P<scheme>[a-zA-Z][\w+.-]*://)(?P<info>[^\s\"'<>]*)@")
+# Words, and what quotes hold together; every character is looked at a bounded number of times.
+_WORD = re.compile(r"\S*\"[^\"]*\"\S*|\S*'[^']*'\S*|\S+")
 _PROPERTY = re.compile(
-    rf"(?P<name>(?<![\w-]){_NAME})(?P<is>\s*=\s*)(?P<value>\"[^\"]*\"?|'[^']*'?|[^\s&!;#]+)", re.I
+    rf"(?P<name>(?<![\w-]){_NAME})(?P<is>\s*=\s*)(?P<value>\"[^\"]*\"?|'[^']*'?|[^\s&]+)", re.I
 )
+
+
+def _userinfo(word: str) -> tuple[int, int] | None:
+    """Where credentials lie: to the last @, as a password may hold / : and @ itself."""
+    begin, end = word.find("://") + 3, word.rfind("@")
+    return (begin, end) if 3 <= begin <= end else None
 
 
 def redacted(text: str) -> str:
     """Return any text with ``***`` for the credentials in its URLs, queries and pipelines."""
-    text = _USERINFO.sub(rf"\g<scheme>{_HIDDEN}@", text)
+
+    def without(found: re.Match[str]) -> str:
+        word, place = found[0], _userinfo(found[0])
+        return word if place is None else f"{word[: place[0]]}{_HIDDEN}{word[place[1] :]}"
+
+    text = _WORD.sub(without, text)
     return _PROPERTY.sub(rf"\g<name>\g<is>{_HIDDEN}", text)
 
 
 def secrets_of(text: str) -> tuple[str, ...]:
     """Return the credentials in a text, as written and percent-decoded, longest first."""
     found: set[str] = set()
-    for match in _USERINFO.finditer(text):
-        user, _, password = match["info"].partition(":")
-        found |= {match["info"], password} if password else {user}
-        found |= set(re.split("[@/:?#]", password))  # an error may hold what a parser made of it
+    for word in _WORD.findall(text):
+        place = _userinfo(word)
+        if place is None:
+            continue
+        info = word[slice(*place)]
+        user, _, password = info.partition(":")
+        found |= {info, password} if password else {user}
+        found |= set(
+            re.split("[@/:?#'\" ]", password)
+        )  # an error may hold what a parser made of it
     found |= {m["value"].strip("\"'") for m in _PROPERTY.finditer(text)}
     found |= {unquote(secret) for secret in found}
     return tuple(sorted((s for s in found if len(s) > _SHORT), key=len, reverse=True))
