@@ -23,6 +23,7 @@ from .datasets.commands import register as register_datasets
 from .evaluate.distilled_commands import register as register_distilled
 from .evaluate.language_commands import register as register_language
 from .evaluate.refine import register as register_refine
+from .evaluate.standing_commands import register as register_standing
 from .evaluate.vision import register as register_vision
 from .stages.commands import register as register_stages
 
@@ -40,6 +41,7 @@ register_datasets(distill_app)
 register_distilled(eval_app)
 register_language(eval_app)
 register_refine(eval_app)
+register_standing(eval_app)
 register_vision(eval_app)
 
 OutOption = Annotated[Path | None, typer.Option("-o", "--out", help="JSON file to write.")]
