@@ -77,6 +77,7 @@ class Asker:
         mode: how much is explained.
         look: makes what looks again into the pictures of a window; None: the twin is all.
         identities: role -> {"id", "sha256"} of the models, for the records.
+        keep: records kept in ``history``.
 
     Attributes:
         mode: of the next question.
@@ -91,11 +92,12 @@ class Asker:
         mode: Mode = "concise",
         look: Callable[[TwinWindow], Refiner] | None = None,
         identities: dict[str, Any] | None = None,
+        keep: int = MAX_HISTORY,
     ) -> None:
         self.reasoner = reasoner
         self.feed = feed
         self.mode: Mode = mode
-        self.history: deque[dict[str, Any]] = deque(maxlen=MAX_HISTORY)
+        self.history: deque[dict[str, Any]] = deque(maxlen=keep)
         self._look = look
         self._identities = identities or {}
         self._refiner: Refiner | None = None

@@ -243,7 +243,11 @@ class Asking:
                 _free(asker)
             look = self._look(stream) if looks else None
             asker = Asker(
-                self._reasoner, HubFeed(stream), look=look, identities=self._models.identities
+                self._reasoner,
+                HubFeed(stream),
+                look=look,
+                identities=self._models.identities,
+                keep=0,  # the stream has the newest answers, its store all of them
             )
         self._askers[key] = asker
         for cold in list(self._askers.values())[: -self._warm]:

@@ -45,10 +45,13 @@ class LanguageDesk:
     Args:
         waiting: jobs that may wait.
         per_caller: of them, of one caller.
+        at_end: done in the thread after all others.
     """
 
-    def __init__(self, waiting: int, per_caller: int) -> None:
-        self._most, self._each = waiting, per_caller
+    def __init__(
+        self, waiting: int, per_caller: int, *, at_end: Callable[[], object] = bool
+    ) -> None:
+        self._most, self._each, self._at_end = waiting, per_caller, at_end
         self._changed = threading.Condition()
         self._callers: OrderedDict[str, deque[_Job[Any]]] = OrderedDict()  # next one first
         self._chores: deque[Callable[[], object]] = deque()  # bounded by who makes them
@@ -178,7 +181,7 @@ class LanguageDesk:
                 chores, job = list(self._chores), self._next()
                 self._chores.clear()
                 if job is None and not chores:
-                    return
+                    break
                 self._busy = job is not None
             for chore in chores:
                 _quietly(chore)
@@ -187,6 +190,7 @@ class LanguageDesk:
             with self._changed:
                 self._busy = False
                 self._changed.notify_all()
+        _quietly(self._at_end)
 
     def _next(self) -> _Job[Any] | None:
         """The oldest job of the caller whose turn it is; then it is the next one's."""

@@ -111,7 +111,9 @@ class LiveHub:
         self._streams: dict[str, LiveStream] = {}
         self._closing = False
         self._pool = PerceptionPool()
-        self._desk = LanguageDesk(self.limits.questions, self.limits.questions_each)
+        self._desk = LanguageDesk(
+            self.limits.questions, self.limits.questions_each, at_end=self._asking.drop
+        )
         self.standing = StandingDesk(
             self, folder=self.folder / "events", limits=standing, webhooks=webhooks
         )
@@ -294,7 +296,6 @@ class LiveHub:
                 return True
             self._closing = True
             streams, self._streams = list(self._streams.values()), {}
-        self._desk.later(self._asking.drop)
         self.standing.close(grace_s)
         ended = self._desk.close(grace_s)
         if streams:  # at once: each may take its whole time

@@ -132,7 +132,8 @@ def test_chores_are_done_between_jobs_and_may_fail(desk: LanguageDesk) -> None:
 
 
 def test_closing_finishes_what_waits(pool: ThreadPoolExecutor) -> None:
-    desk = LanguageDesk(8, 4)
+    ended: list[str] = []
+    desk = LanguageDesk(8, 4, at_end=lambda: ended.append(threading.current_thread().name))
     gate = Gate(desk, pool)
     job = asked(desk, pool, "me", lambda deadline: "done")
     closing = pool.submit(desk.close, 10.0)
@@ -144,6 +145,7 @@ def test_closing_finishes_what_waits(pool: ThreadPoolExecutor) -> None:
     assert job.result(10) == "done"
     assert closing.result(10)
     assert not desk.alive
+    assert ended == ["edgetwin-language"]
 
 
 def test_closing_refuses_what_the_grace_does_not_reach(pool: ThreadPoolExecutor) -> None:
