@@ -293,10 +293,13 @@ class AsyncClient:
             async with library.connect(
                 self._server.socket_url(streams), **self._server.socket_options()
             ) as socket:
-                while True:
-                    found = message(await self._receive(socket))
-                    if found is not None:
-                        yield found
+                try:
+                    while True:
+                        found = message(await self._receive(socket))
+                        if found is not None:
+                            yield found
+                finally:
+                    await socket.close()  # as one who leaves, not as one who failed
         except Removed:
             return
         except Exception as error:  # the library's become ours, others stay what they are

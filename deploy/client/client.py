@@ -300,10 +300,13 @@ class Client:
             with library.connect(
                 self._server.socket_url(streams), **self._server.socket_options()
             ) as socket:
-                while True:
-                    found = message(socket.recv(self._server.timeout_s))
-                    if found is not None:
-                        yield found
+                try:
+                    while True:
+                        found = message(socket.recv(self._server.timeout_s))
+                        if found is not None:
+                            yield found
+                finally:
+                    socket.close()  # as one who leaves, not as one who failed
         except Removed:
             return
         except Exception as error:  # the library's become ours, others stay what they are

@@ -84,6 +84,7 @@ CODES: dict[str, type[EdgeTwinError]] = {
     "method": RemoteError,
     "missing_extra": RemoteError,
     "model": twin_errors.ModelError,
+    "no_plan": twin_errors.QueryError,
     "not_ready": NotReadyError,
     "origin": RefusedError,
     "output": twin_errors.OutputError,

@@ -34,6 +34,7 @@ _CHANGES = [
     (r"time\.sleep", "await asyncio.sleep"),
     (r"sync\.client", "asyncio.client"),
     (r"            with library", "            async with library"),
+    (r"socket\.close\(\)", "await socket.close()"),
     (r"            with self\._http", "            async with self._http"),
     (r"for piece in response\.iter_bytes", "async for piece in response.aiter_bytes"),
     (r"message\(socket\.recv\(self\._server\.timeout_s\)\)", "message(await self._receive(socket))"),
