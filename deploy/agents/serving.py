@@ -94,6 +94,7 @@ def _uvicorn(server: TwinServer, settings: ServeSettings, sock: socket.socket) -
     import uvicorn
 
     from ..serve.access import Access, Logins
+    from ..serve.limits import BodyLimit
 
     app = server.streamable_http_app(
         streamable_http_path=PATH,
@@ -102,7 +103,8 @@ def _uvicorn(server: TwinServer, settings: ServeSettings, sock: socket.socket) -
         max_request_body_size=_BODY_BYTES,
         host=settings.host,
     )
-    guarded = Access(app, settings, Logins(settings.token, most=1))
+    bounded = BodyLimit(app, _BODY_BYTES, settings.limits.body_s)
+    guarded = Access(bounded, settings, Logins(settings.token, most=1))
     config = uvicorn.Config(
         guarded,
         log_level="warning",

@@ -174,14 +174,18 @@ def test_lines_are_whole_and_bounded(tmp_path: Path, how: str) -> None:
 
 
 @contextmanager
-def http(host: str = "127.0.0.1", token: str | None = None) -> Iterator[tuple[int, FakeBackend]]:
+def http(
+    host: str = "127.0.0.1", token: str | None = None, body_s: float = 10.0
+) -> Iterator[tuple[int, FakeBackend]]:
     """An HTTP server in a process of its own; yields its port."""
     code = (
         "import sys\n"
         "from edgetwin.deploy.agents.serving import serve_http\n"
-        "from edgetwin.deploy.serve.config import ServeSettings\n"
+        "from edgetwin.deploy.serve.config import ServeLimits, ServeSettings\n"
         "from edgetwin.tests.deploy.agents.fakes import FakeBackend\n"
-        f"serve_http(FakeBackend(), ServeSettings(host={host!r}, port=0, token={token!r}))\n"
+        f"limits = ServeLimits(body_s={body_s!r})\n"
+        f"settings = ServeSettings(host={host!r}, port=0, token={token!r}, limits=limits)\n"
+        "serve_http(FakeBackend(), settings)\n"
         "print('ended', file=sys.stderr)\n"
     )
     child = subprocess.Popen(
@@ -236,6 +240,17 @@ def test_other_names_pages_and_huge_bodies_are_refused() -> None:
         assert post(port, {"origin": "http://evil.example"}).status_code == 403
         assert post(port, {}, b" " * 300_000).status_code == 413
         assert post(port, {"content-type": "text/plain"}).status_code in (400, 415)
+
+
+def test_a_body_that_dribbles_is_cut() -> None:
+    head = (
+        b"POST /mcp HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-type: application/json\r\n"
+        b"accept: application/json\r\ncontent-length: 100\r\n\r\n{"
+    )
+    with http(body_s=0.3) as (port, _), socket.create_connection(("127.0.0.1", port), 5) as link:
+        link.sendall(head)
+        assert link.recv(65536).startswith(b"HTTP/1.1 408")
+        assert post(port, {}).status_code == 200  # others are served
 
 
 def test_beyond_this_machine_a_token_is_needed() -> None:
