@@ -32,7 +32,8 @@ def _standing(
     """Score the events of standing questions on simulated streams with truth, from pixels."""
     with needs_extra("sim"):
         from . import report
-        from .standing import evaluate_standing, figures_of, record_of, standing_tables
+        from .standing import evaluate_standing
+        from .standing_figures import figures_of, record_of, standing_tables
 
         with progress() as show_progress:
             watched = evaluate_standing(

@@ -73,16 +73,16 @@ class Wish:
     held: bool = False
 
 
-def standing_clip(seed: int, cache: Path) -> StandingClip:
-    """Render a world's twelve seconds, or read them from ``cache`` (24 MB)."""
-    world = World(seed, "cell", SECONDS, events=_HAPPENINGS)
-    folder = cache / f"standing-v{_LAYOUT}"
+def standing_clip(seed: int, cache: Path, seconds: float = SECONDS) -> StandingClip:
+    """Render a world, or read it from ``cache`` (2 MB a second)."""
+    world = World(seed, "cell", seconds, events=_HAPPENINGS)
+    folder = cache / f"standing-v{_LAYOUT}-{seconds:g}s"
     path, twin = folder / f"{seed}.npy", folder / f"{seed}.twin.jsonl"
     if path.is_file() and twin.is_file():
         lines = twin.read_text().splitlines()
         frames = tuple(FrameTwin.model_validate_json(line) for line in lines)
         return StandingClip(world, np.load(path), frames)
-    frames = tuple(true_frames(world, FPS, SECONDS))
+    frames = tuple(true_frames(world, FPS, seconds))
     scene = scene_for(world.tier, world.set_index, SIZE, SIZE)
     rgb = np.stack([scene.render(world, frame.timestamp_s).rgb_hw3 for frame in frames])
     folder.mkdir(parents=True, exist_ok=True)
