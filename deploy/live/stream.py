@@ -261,9 +261,11 @@ class LiveStream:
         count = self.queue.counts().dropped.get("failed", 0)
         told = str(error) if isinstance(error, EdgeTwinError) else f"{type(error).__name__}"
         with self._lock:  # one line, with the newest count
-            for line in [w for w in self._warnings if "could not be perceived" in w]:
+            for line in [w for w in self._warnings if w.startswith("frames that could")]:
                 self._warnings.remove(line)
-        self.warn(f"{count} frames could not be perceived, the newest {taken.frame.index}: {told}")
+        self.warn(
+            f"frames that could not be perceived: {count}, the newest {taken.frame.index}: {told}"
+        )
 
     def _told(self) -> list[str]:
         with self._lock:

@@ -115,7 +115,7 @@ def test_a_frame_that_fails_is_counted_and_the_perceiver_made_anew(room: Room) -
     assert (moment.twin.index, moment.run) == (3, 0)
     assert [frame.index for frame in room.stream.window().frames] == [0, 2, 3]
     assert room.stream.status().warnings == [
-        "1 frames could not be perceived, the newest 1: ValueError",
+        "frames that could not be perceived: 1, the newest 1: ValueError",
         "perceived anew after a break: failed 1; objects have new ids since",
     ]
     assert balanced(room.stream.counts())
