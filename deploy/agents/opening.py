@@ -88,7 +88,9 @@ def _hub(
     options: AgentOptions, folder: Path, openers: Mapping[str, Opener]
 ) -> Iterator[HubBackend]:
     from ..live.hub import LiveHub
-    from ..serve.serving import specs_of
+
+    with needs_extra("serve"):
+        from ..serve.serving import specs_of
 
     specs = specs_of(options)
     models = load_models(options.models, language=options.language)

@@ -199,7 +199,7 @@ class Track(_Fresh):
 
 
 class HistoryObject(_Told):
-    """An object that was seen; ``*_at`` are Unix seconds.
+    """An object that was seen; ``*_at`` are Unix seconds, None where a recording has no clock.
 
     ``run`` counts the recordings of a stream: ids begin anew with each, so only those of the
     newest run are the ids that the other tools take.
@@ -208,8 +208,8 @@ class HistoryObject(_Told):
     run: int
     id: int
     label: str
-    first_at: float
-    last_at: float
+    first_at: float | None
+    last_at: float | None
 
 
 class HistoryList(_Fresh):

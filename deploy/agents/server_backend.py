@@ -110,8 +110,7 @@ class ServerBackend:
 
     def history(self, stream: str, limit: int) -> list[dict[str, Any]]:
         """One row per object that was ever seen, the last seen first."""
-        found = self._do(self._client.history(stream, by="object", limit=limit))
-        return [row.model_dump() for row in found.rows]
+        return [life.model_dump() for life in self._do(self._client.lives(stream, limit=limit))]
 
     def events(self, stream: str | None, after: str | None, limit: int) -> list[Event]:
         """The newest events, or the first ones later than ``after``; oldest first."""

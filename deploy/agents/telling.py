@@ -148,8 +148,8 @@ def history_told(row: dict[str, Any]) -> HistoryObject:
         run=int(row["run"]),
         id=int(row["id"]),
         label=label_of(str(row["label"])),
-        first_at=round(float(row["first_at"]), 3),
-        last_at=round(float(row["last_at"]), 3),
+        first_at=_at(row["first_at"]),
+        last_at=_at(row["last_at"]),
     )
 
 
@@ -216,6 +216,10 @@ def _value(value: Any) -> Any:
 def _attributes(attributes: dict[str, str]) -> dict[str, str]:
     held = list(attributes.items())[:_MAX_ATTRIBUTES]
     return {name: word(value) for key, value in held if (name := word(key))}
+
+
+def _at(value: float | None) -> float | None:
+    return None if value is None else round(float(value), 3)
 
 
 def _box(box: Sequence[float]) -> Box:

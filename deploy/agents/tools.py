@@ -295,7 +295,7 @@ class AgentTools:
         rows = [
             row
             for row in self._backend.history(stream, MAX_HISTORY)
-            if (start_at is None or row["last_at"] >= start_at)
+            if (start_at is None or (row["last_at"] or 0.0) >= start_at)
             and (label is None or matches(str(row["label"]), {label.strip().casefold()}))
         ]
         return HistoryList(
