@@ -167,7 +167,3 @@ def test_what_answers_found_is_bounded() -> None:
         held.seen("cell", 1000)
     told = fact(call(TwinServer(Answering(*many, masks=masks)), "ask", stream="cell", question="?"))
     assert (len(told["ids"]), len(told["objects"]), told["truncated"]) == (50, 50, True)
-
-
-def test_the_hand_made_twins_hold_no_lamp() -> None:
-    assert 9 not in twins()[-1].objects

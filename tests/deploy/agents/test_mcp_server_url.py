@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import queue
 import socket
 import sys
 import threading
@@ -148,6 +149,31 @@ def test_a_hub_and_a_server_over_it_tell_the_same(hub: LiveHub) -> None:
             assert facts(remote) == facts(own)
         finally:
             remote.close()
+
+
+@embedded
+def test_an_event_of_a_standing_question_reaches_agents_either_way(hub: LiveHub) -> None:
+    clip = str(ROOT / "examples/temporal.mp4")  # a lamp comes in after half a second
+    heard: queue.Queue[str] = queue.Queue()
+    stop = hub.standing.listen(lambda event: heard.put(event.id))
+    hub.add(StreamSpec(id="door", source=clip, live=True, loop=True))
+    try:
+        hub.standing.add("door", "tell me when a lamp comes in")
+        first = heard.get(timeout=30)
+        with serve(hub) as server:
+            remote = ServerBackend(server.url)
+            try:
+                own, other = (AgentTools(b).events("door") for b in (HubBackend(hub), remote))
+            finally:
+                remote.close()
+        assert other.events[: len(own.events)] == own.events
+        event = own.events[0]
+        assert (event.id, event.stream, event.labels) == (first, "door", ["lamp"])
+        assert "lamp" in event.question
+        assert AgentTools(HubBackend(hub)).events("door", after=own.next_after).truncated is False
+    finally:
+        stop()
+        hub.remove("door")
 
 
 @embedded

@@ -20,7 +20,7 @@ from edgetwin.twin.window import TwinWindow
 
 from ...twin.build import frame
 from .clients import call, decoded, fact, image, refusal, talk
-from .fakes import HOSTILE, SIZE, FakeBackend, masked, twins
+from .fakes import HOSTILE, SIZE, FakeBackend, masked
 
 TOOLS: dict[str, dict[str, Any]] = {
     "list_streams": {},
@@ -333,7 +333,3 @@ def test_a_waiting_question_does_not_hold_up_others(
 
     assert talk(server, use) == "cup"
     backend.holding.set()
-
-
-def test_hand_made_twins_are_what_these_tests_say() -> None:
-    assert len(twins()) == NOW + 1
