@@ -46,7 +46,8 @@ class _Watched:
 
     def connection_made(self, transport: asyncio.Transport) -> None:
         """Hold nothing back here: a sender waits until the system has taken what it gave."""
-        transport.set_write_buffer_limits(high=0)
+        # Not 0: asyncio's TLS would then pause a writer that holds nothing back, for ever.
+        transport.set_write_buffer_limits(high=1, low=0)
         super().connection_made(transport)  # type: ignore[misc]
 
     def pause_writing(self) -> None:

@@ -66,13 +66,13 @@ def serve_until_told(options: ServeOptions, openers: Mapping[str, Opener]) -> No
         ModelError: if the models cannot be had.
         KeyboardInterrupt: after SIGINT, when all has ended.
     """
-    quiet_logs()
     settings = settings_of(options)
     specs = specs_of(options)
     listening = bound(settings)
     try:
         models = load_models(options.models, language=options.language)
         limits = settings.limits
+        quiet_logs()
         with LiveHub(
             models,
             folder=options.folder,
@@ -172,7 +172,7 @@ def specs_of(options: SourceOptions) -> list[StreamSpec]:
     }
     specs = []
     for number, entry in enumerate(entries, 1):
-        named = None if Path(entry).exists() else _NAMED.fullmatch(entry)
+        named = None if os.path.exists(entry) else _NAMED.fullmatch(entry)
         name, source = (named[1], named[2]) if named else (None, entry)
         try:
             specs.append(StreamSpec(id=name, source=source, **common))

@@ -149,7 +149,7 @@ def test_a_slow_reader_skips_twins_which_are_counted(hub: LiveHub) -> None:
         slow = socket.socket()
         slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
         slow.connect((served.host, served.port))
-        more: dict[str, Any] = {"sock": slow, "max_queue": 1, "compression": None}
+        more: dict[str, Any] = {"sock": slow, "max_queue": 1, "close_timeout": 1}
         with ws(served, **more) as stuck, ws(served) as quick:
             for _ in range(40):  # nobody waits for the one that does not read
                 assert json.loads(quick.recv(5))["stream"] == "table"
