@@ -12,8 +12,8 @@ from typing import Protocol
 
 from ...twin.window import TwinWindow
 from .clips import Tape
+from .lookback import Lookback
 from .moments import Moment
-from .watching import Lookback
 
 __all__ = ["Ear", "Ears", "StreamLike"]
 

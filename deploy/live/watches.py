@@ -17,8 +17,9 @@ from ...twin.errors import EdgeTwinError, ProtocolError, ToolError
 from ...twin.schema import FrameTwin
 from ...twin.window import TwinWindow
 from .compiling import NoPlanError, Rule, Scene, scene_of, wants_again
+from .lookback import Lookback
 from .records import Standing
-from .watching import Edges, Held, Lookback, holding
+from .watching import Edges, Held, holding
 from .wordings import rewrite
 
 __all__ = ["Watch", "WatchLimits"]
@@ -164,6 +165,7 @@ class Watch:
             self.evaluations += 1
             self.spent_s += time.perf_counter() - began
         self._failures, self._problem = 0, ""
+        self._edges.forget(lookback.came_back)
         if now_s < self._old_until_s:
             self._edges.settle(held.keys, now_s)
         hidden = {i for i, obj in frame.objects.items() if obj.state == "occluded"}

@@ -1,7 +1,6 @@
 """Watching a twin by a plan: what holds now, and what newly came to hold.
 
-:class:`Lookback` keeps the last seconds of a stream at a bounded rate, :func:`holding` computes a
-rule on them, and :class:`Edges` turns what holds from evaluation to evaluation into what newly
+:func:`holding` computes a rule on the last seconds of a stream, and :class:`Edges` turns what holds from evaluation to evaluation into what newly
 does: an object counts when it held some evaluations in a row, and counts anew only after it did
 not hold for a while. So neither a flickering mask nor a value on the verge gives doubles.
 
@@ -11,19 +10,18 @@ Not covered: an object whose id the tracker lost and gave anew counts as another
 from __future__ import annotations
 
 import math
-from collections import deque
 from collections.abc import Iterable, Set
 from dataclasses import dataclass
 
 from ...reasoner.protocol import AnswerBody
 from ...reasoner.resolving import Resolved, resolve
-from ...twin.schema import FrameTwin, ObjectTwin
+from ...twin.schema import ObjectTwin
 from ...twin.tools.registry import DEFAULT_REGISTRY
 from ...twin.window import TwinWindow
 from .compiling import Rule
 from .wordings import EDGE_SHARE, Condition
 
-__all__ = ["Edges", "Held", "Lookback", "holding"]
+__all__ = ["Edges", "Held", "holding"]
 
 _EPSILON_S = 1e-6
 _NUMBER = 0  # stands for "the number is so" where objects have their ids, which begin at 1
@@ -40,54 +38,6 @@ class Held:
     keys: frozenset[int] = frozenset()
     ids: tuple[int, ...] = ()
     value: float | None = None
-
-
-class Lookback:
-    """The last ``seconds`` of a stream's twins, at most ``rate_hz`` of them a second.
-
-    Seconds are the stream's own. A frame whose clock went back begins anew.
-    """
-
-    def __init__(self, seconds: float, rate_hz: float) -> None:
-        self._seconds, self._step = seconds, 1.0 / rate_hz
-        # Two more than fit: bounded whatever the timestamps are.
-        self._frames: deque[FrameTwin] = deque(maxlen=math.ceil(seconds * rate_hz) + 2)
-        self._next = -math.inf
-
-    def wants(self, timestamp_s: float) -> bool:
-        """Whether a frame of that moment is far enough from the one before."""
-        last = self._frames[-1].timestamp_s if self._frames else -math.inf
-        return timestamp_s < last or timestamp_s >= self._next - self._step / 4
-
-    def add(self, frame: FrameTwin) -> None:
-        """Take the newest frame and drop those that are too old."""
-        if self._frames and frame.timestamp_s < self._frames[-1].timestamp_s:
-            self._frames.clear()
-            self._next = -math.inf
-        self._frames.append(frame)
-        # On a grid, so that 25 frames/s give ten a second, not eight.
-        self._next = max(self._next + self._step, frame.timestamp_s + self._step / 2)
-        while self._frames[0].timestamp_s < frame.timestamp_s - self._seconds - _EPSILON_S:
-            self._frames.popleft()
-
-    def window(self, before_s: float = math.inf) -> TwinWindow:
-        """The frames before a moment as tools read them.
-
-        What is hidden when they begin counts as last seen then, and so does not "appear" when it
-        comes out.
-        """
-        frames = [frame for frame in self._frames if frame.timestamp_s < before_s]
-        if frames:
-            frames[0] = _remembering(frames[0])
-        return TwinWindow(frames, max_frames=max(len(frames), 1))
-
-
-def _remembering(frame: FrameTwin) -> FrameTwin:
-    hidden = {k: o for k, o in frame.objects.items() if o.state == "occluded"}
-    if not hidden:
-        return frame
-    seen = {k: o.model_copy(update={"state": "visible"}) for k, o in hidden.items()}
-    return frame.model_copy(update={"objects": {**frame.objects, **seen}})
 
 
 def holding(rule: Rule, window: TwinWindow) -> Held:
@@ -170,6 +120,11 @@ class Edges:
         """Let these hold already: they are nothing new."""
         for key in keys:
             self._states[key] = _State(True, self._rise, now_s)
+
+    def forget(self, keys: Iterable[int]) -> None:
+        """Let these count anew: they went and came back."""
+        for key in keys:
+            self._states.pop(key, None)
 
     def step(self, keys: Set[int], hidden: Set[int], now_s: float) -> list[int]:
         """The keys that newly count, ascending.

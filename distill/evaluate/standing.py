@@ -23,8 +23,8 @@ from typing import Any
 import numpy as np
 
 from ...deploy.live.compiling import NoPlanError, Rule, scene_of, stand
+from ...deploy.live.lookback import Lookback
 from ...deploy.live.watches import Watch, WatchLimits
-from ...deploy.live.watching import Lookback
 from ...perception.boxes import box_iou
 from ...twin.frame import Frame
 from ...twin.schema import FrameTwin, ObjectTwin

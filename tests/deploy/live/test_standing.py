@@ -296,3 +296,19 @@ def test_on_a_video_with_the_embedded_models(tmp_path: Path) -> None:
         }
         assert found == wishes
         assert all(s.compiled == 1 for s in hub.standing.list())
+
+
+def test_a_clip_that_is_looped_brings_its_bottle_in_every_time(tmp_path: Path) -> None:
+    """The tracker gives the bottle its old id each time; it came in all the same."""
+    with LiveHub(load_models("embedded"), folder=tmp_path) as hub:
+        stream = hub.add(
+            StreamSpec(id="table", source=str(EXAMPLES / "spatial.mp4"), live=False, loop=True)
+        )
+        assert stream.wait(0, 30) is not None
+        standing = hub.standing.add("table", "Tell me when a bottle comes in")
+        assert [step["tool"] for step in standing.plan] == ["find", "appeared"]
+        until(lambda: len(hub.standing.events()) >= 3, 60)
+        found = hub.standing.events(limit=3)
+        assert {o.label for e in found for o in e.objects} == {"bottle"}
+        loops = [int(event.timestamp_s // 4) for event in found]
+        assert len(set(loops)) == 3  # one in each

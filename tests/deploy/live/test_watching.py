@@ -8,10 +8,11 @@ import pytest
 
 from edgetwin.deploy.live.compiling import NoPlanError, Rule, Scene, stand
 from edgetwin.deploy.live.errors import BusyError
+from edgetwin.deploy.live.lookback import Lookback
 from edgetwin.deploy.live.watches import Watch, WatchLimits
-from edgetwin.deploy.live.watching import Edges, Held, Lookback, holding
+from edgetwin.deploy.live.watching import Edges, Held, holding
 from edgetwin.deploy.live.wordings import Condition, Wanted
-from edgetwin.twin.schema import FrameTwin
+from edgetwin.twin.schema import FrameTwin, State
 from edgetwin.twin.window import TwinWindow
 
 from .standings import MOVED, MUG, thing, twin
@@ -47,7 +48,9 @@ def test_a_lookback_is_bounded_in_time_and_rate() -> None:
 
 def test_every_frame_of_a_slow_stream_is_taken() -> None:
     lookback = Lookback(4.0, 10.0)
-    assert all(lookback.wants(k / 8) and lookback.add(twin(k / 8)) is None for k in range(80))
+    for k in range(80):
+        assert lookback.wants(k / 8)
+        lookback.add(twin(k / 8))
 
 
 def test_a_clock_that_goes_back_begins_anew() -> None:
@@ -264,3 +267,43 @@ def test_a_plan_that_fails_is_told_and_made_anew() -> None:
     assert "cannot be computed at the moment" in watch.record().message
     clock.now = 10.0
     assert "#1, which is gone" in watch.wish(lookback.window())
+
+
+# ---- what went and came back
+
+
+@pytest.mark.parametrize(
+    ("away", "to", "state", "again"),
+    [
+        (7, 90, "occluded", True),  # elsewhere
+        (7, 50, "occluded", False),  # where it was: perception missed it
+        (3, 90, "occluded", False),  # too short
+        (32, 50, "occluded", True),  # some seconds
+        (3, 50, "left", True),  # it was told to have left
+        (7, 95, "occluded", True),  # at the picture's edge
+    ],
+)
+def test_what_was_gone_comes_in_again(away: int, to: float, state: State, again: bool) -> None:
+    watch, lookback, _ = watching([*MUG, {"tool": "appeared", "ids": "$1"}], rise=1)
+    frames = [twin(k / 10) for k in range(10)]
+    frames += [twin(1 + k / 10, thing(1, 50)) for k in range(20)]
+    frames += [twin(3 + k / 10, thing(1, 50, state=state)) for k in range(away)]
+    frames += [twin(3 + away / 10 + k / 10, thing(1, to)) for k in range(20)]
+    assert len(run(watch, lookback, frames)) == 1 + again
+
+
+def test_what_comes_out_behind_something_did_not_come_in() -> None:
+    watch, lookback, _ = watching([*MUG, {"tool": "appeared", "ids": "$1"}], rise=1)
+    box = thing(2, 50, 55, label="box", size=30)
+    frames = [twin(k / 10, thing(1, 50), box) for k in range(10)]
+    frames += [twin(1 + k / 10, thing(1, 50, state="occluded"), box) for k in range(40)]
+    frames += [twin(5 + k / 10, thing(1, 80), box) for k in range(20)]
+    assert run(watch, lookback, frames) == []
+
+
+def test_what_is_remembered_of_objects_is_bounded() -> None:
+    lookback = Lookback(1.0, 10.0)
+    for k in range(3000):
+        lookback.add(twin(k / 2, thing(k + 1)))
+    assert len(lookback._seen) <= 300
+    assert len(lookback._back_s) <= 10
