@@ -48,5 +48,5 @@ class HubLimits:
     questions_each: int = 6
     question_s: float = 30.0
     question_most_s: float = 120.0
-    warm: int = 4
+    warm: int = 3
     stream: StreamLimits = field(default_factory=StreamLimits)

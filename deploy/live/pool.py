@@ -5,7 +5,8 @@ counted in seconds of work, not in frames, so that a stream of large pictures do
 others' time. A stream that comes in, or was silent, starts at the present of the others: it has
 no claim on time it did not use. Streams without frames cost nothing.
 
-Not covered: priorities, batches over streams, several threads.
+Not covered: priorities, batches over streams, several threads; a network that never comes back
+holds all streams, which :attr:`PerceptionPool.busy_s` tells.
 """
 
 from __future__ import annotations
