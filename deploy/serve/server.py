@@ -28,10 +28,10 @@ from uvicorn.protocols.websockets.auto import AutoWebSocketsProtocol
 
 from ...twin.errors import InputError, MissingExtraError
 from ..stream.secrets import redacted
-from .config import ServeSettings
+from .config import ServeLimits, ServeSettings
 from .state import Serving
 
-__all__ = ["Server", "bound", "quiet_logs"]
+__all__ = ["Server", "bound", "http_protocol", "quiet_logs"]
 
 _MAX_HEADER = 16 * 1024  # bytes
 _ENDING_S = 3  # that connections get to end after the drain
@@ -110,6 +110,26 @@ class _Http(_Watched, H11Protocol):
             self._late = None
 
 
+def http_protocol(limits: ServeLimits) -> type[asyncio.Protocol]:
+    """Return uvicorn's HTTP/1.1 with the time limits of headers and of readers."""
+    return type("_TimedHttp", (_Http,), _times(limits))
+
+
+def _times(limits: ServeLimits) -> dict[str, Any]:
+    return {"_write_s": limits.write_s, "_header_s": limits.header_s}
+
+
+class _Discreet(logging.Filter):
+    """Of uvicorn's entries those that tell something, and no headers or query strings."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        # It says so of every handshake that was refused with a status, which is what was meant.
+        return record.levelno >= logging.WARNING and "completing handshake" not in str(record.msg)
+
+
+_DISCREET = _Discreet()
+
+
 class Server(uvicorn.Server):
     """A server of one application.
 
@@ -130,15 +150,15 @@ class Server(uvicorn.Server):
         certificate: tuple[Path, Path] | None = None,
     ) -> None:
         limits = settings.limits
-        times: dict[str, Any] = {"_write_s": limits.write_s, "_header_s": limits.header_s}
+        logging.getLogger("uvicorn.error").addFilter(_DISCREET)
         super().__init__(
             uvicorn.Config(
                 app,
                 host=settings.host,
                 port=settings.port,
                 loop="asyncio",
-                http=type("_TimedHttp", (_Http,), times),
-                ws=_watched(AutoWebSocketsProtocol, times),
+                http=http_protocol(limits),
+                ws=_watched(AutoWebSocketsProtocol, _times(limits)),
                 ws_max_size=4096,  # nothing that is sent here is longer
                 ws_max_queue=4,
                 ws_per_message_deflate=False,  # a few bytes could become many

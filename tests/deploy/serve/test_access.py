@@ -303,3 +303,19 @@ def test_page_sessions_are_bounded_and_no_tokens() -> None:
     assert not logins.right("")
     logins.end(names[-1])
     assert not logins.holds(names[-1])
+
+
+def test_what_requests_show_is_never_logged(
+    guarded: Served, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("DEBUG", "uvicorn.error")
+    headers = {"Authorization": f"Bearer {TOKEN}"}
+    url = guarded.url.replace("http", "ws")
+    with connect(f"{url}/api/ws?stream=table&token={TOKEN}", additional_headers=headers) as link:
+        link.recv(5)
+    with pytest.raises(InvalidStatus):
+        connect(f"{url}/api/ws?token={TOKEN}")
+    httpx2.get(f"{guarded.url}/metrics?token={TOKEN}", headers=headers)
+    logged = [record for record in caplog.records if record.name.startswith("uvicorn")]
+    assert not [record for record in logged if TOKEN in record.getMessage()]
+    assert not [record for record in logged if record.levelno >= 40]
