@@ -97,7 +97,7 @@ def test_the_unit_restarts_is_bounded_and_starts_a_command_that_exists() -> None
     known = get_command(app).commands[command]
     with known.make_context(command, list(arguments)) as context:
         assert str(context.params["models"]) == "/var/lib/edgetwin/current"
-        assert context.params["overlay"] is False
+        assert context.params["sources"] == ["@/etc/edgetwin/sources"]
 
 
 def test_systemd_takes_the_unit(tmp_path: Path) -> None:
