@@ -115,7 +115,7 @@ class AgentTools:
         self,
         stream: StreamId,
         label: Label | None = None,
-        limit: Annotated[int, Field(ge=1, le=50, description="Most objects to return.")] = 50,
+        limit: Annotated[int, Field(ge=1, le=50, description="Most objects to return.")] = 25,
     ) -> ObjectList:
         """List the objects that a stream holds now or held lately, visible ones first.
 

@@ -14,8 +14,11 @@ import anyio
 import numpy as np
 import pytest
 from mcp import Client, StdioServerParameters
+from typer.testing import CliRunner
 
+from edgetwin.cli import app
 from edgetwin.twin import mask as rle
+from edgetwin.twin.errors import EdgeTwinError
 from edgetwin.twin.geometry import box_iou
 from edgetwin.twin.schema import FrameTwin, Rle
 
@@ -182,14 +185,54 @@ def test_the_command_ends_with_its_input_and_leaves_nothing(tmp_path: Path, when
     assert list(tmp_path.iterdir()) == []  # the temporary folder went with it
 
 
-def test_wrong_options_are_told_in_one_line(tmp_path: Path) -> None:
-    for arguments, said in (
+@embedded
+def test_the_same_over_http_until_it_is_told_to_end(tmp_path: Path) -> None:
+    env = {**os.environ, "TMPDIR": str(tmp_path)}
+    clip = f"{SLIDE}={ROOT}/examples/{SLIDE}.mp4"
+    arguments = [*EDGETWIN, "mcp", "--http", "--port", "0", clip]
+
+    async def use(client: Client) -> tuple[Any, ...]:
+        await over(client, SLIDE)
+        question = {"stream": SLIDE, "question": "what could I drink from?"}
+        answer = fact(await client.call_tool("ask", question))
+        twin = await client.read_resource(f"edgetwin://streams/{SLIDE}/twin.json")
+        mask = await client.read_resource(answer["objects"][0]["mask_uri"])
+        return answer, json.loads(twin.contents[0].text), decoded(mask.contents[0].blob)
+
+    with subprocess.Popen(arguments, stderr=subprocess.PIPE, text=True, env=env) as child:
+        assert child.stderr is not None
+        address = child.stderr.readline().split()[-1]
+        answer, twin, mask = talk(address, use)
+        child.terminate()
+        assert child.wait(timeout=10) == 0
+        assert child.stderr.read() == ""
+    held = FrameTwin.model_validate(twin["frame"]).objects[answer["ids"][0]]
+    assert np.array_equal(mask == 255, rle.decode(held.mask))
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
         ((), "got neither"),
         (("clip.mp4", "--server", "http://127.0.0.1:1"), "got both"),
         (("nothing-there.mp4",), "nothing-there.mp4"),
         (("clip.mp4", "--http", "--host", "0.0.0.0"), "expected a token"),
-    ):
-        got = edgetwin("mcp", *arguments)
-        assert got.returncode == 2, got
-        assert said in got.stderr
-        assert len(got.stderr.strip().splitlines()) == 1
+        (("--server", "rtsp://camera"), "expected a server's address"),
+        (("clip.mp4", "--fps", "0"), "a rate in (0, 240]"),
+    ],
+)
+def test_wrong_options_are_refused_before_anything_is_served(
+    arguments: tuple[str, ...], said: str
+) -> None:
+    got = CliRunner().invoke(app, ["mcp", *arguments])
+    assert isinstance(got.exception, EdgeTwinError)
+    assert said in str(got.exception)
+
+
+def test_a_refusal_is_one_line_and_exit_code_2() -> None:
+    got = edgetwin("mcp")
+    assert got.returncode == 2
+    assert got.stdout == ""
+    assert got.stderr.startswith("error: expected sources, or --server URL")
+    assert len(got.stderr.strip().splitlines()) == 1

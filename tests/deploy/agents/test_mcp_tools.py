@@ -239,8 +239,10 @@ def test_a_crash_tells_no_details(server: TwinServer, backend: FakeBackend) -> N
 def test_more_than_fits_is_cut_and_said() -> None:
     crowd: FrameTwin = frame(0, [masked(i, f"thing {i}", 50, 50) for i in range(1, 301)])
     server = TwinServer(FakeBackend([crowd]))
-    told = fact(call(server, "list_objects", stream="cell"))
-    assert (len(told["objects"]), told["total"], told["truncated"]) == (50, 300, True)
+    for limit in (25, 50):  # what it is if left out, and the most there is
+        given = {} if limit == 25 else {"limit": limit}
+        told = fact(call(server, "list_objects", stream="cell", **given))
+        assert (len(told["objects"]), told["total"], told["truncated"]) == (limit, 300, True)
     read = talk(server, lambda c: c.read_resource("edgetwin://streams/cell/twin.json"))
     document = json.loads(read.contents[0].text)
     assert (len(document["frame"]["objects"]), document["truncated"]) == (200, True)
