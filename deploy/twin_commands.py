@@ -144,6 +144,51 @@ def check(
 
 
 @twin_app.command()
+def history(
+    store: Annotated[
+        Path, typer.Argument(metavar="STORE", help="A folder with a twin.sqlite, or the file.")
+    ],
+    label: Annotated[str | None, typer.Option(help="Only objects of this label.")] = None,
+    object_id: Annotated[int | None, typer.Option("--id", min=1, help="Only this object.")] = None,
+    since: Annotated[
+        str | None, typer.Option(help="10m (ago; s, m, h, d), 2026-01-31T12:00 or Unix seconds.")
+    ] = None,
+    until: Annotated[str | None, typer.Option(help="The same; the end.")] = None,
+    each: Annotated[bool, typer.Option("--each", help="A row per object and frame.")] = False,
+    limit: Annotated[
+        int, typer.Option(min=1, max=100_000, help="Rows: the first with --since, else the newest.")
+    ] = 100,
+    as_json: JsonOption = False,
+) -> None:
+    """Look up what a stream saw, and when, while it is being recorded or long after.
+
+    A row per object, the one seen last first; with --each, --since or --until a row per object
+    and frame.
+    """
+    from .twin_history import LIFE_COLUMNS, ROW_COLUMNS, lives_of, rows_of_life, rows_of_rows, seen
+    from .twin_history import when as parsed
+
+    if each or since is not None or until is not None:
+        rows = seen(
+            store,
+            label=label,
+            object_id=object_id,
+            start_at=None if since is None else parsed(since),
+            end_at=None if until is None else parsed(until),
+            limit=limit,
+        )
+        columns: tuple[str, ...] = ROW_COLUMNS
+        cells = rows_of_rows(rows)
+    else:
+        rows = lives_of(store, label, object_id, limit)
+        columns, cells = LIFE_COLUMNS, rows_of_life(rows)
+    if as_json:
+        print_json(rows)
+    else:
+        Screen().table(columns, cells)
+
+
+@twin_app.command()
 def export(
     twin: TwinArgument,
     out: Annotated[Path, typer.Option("-o", "--out", help="File to write; for davis a folder.")],

@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+from typing import Any
 
 import numpy as np
 
@@ -46,7 +47,8 @@ def main() -> None:
             }
             print(json.dumps(told))
     if given.masks:
-        np.savez_compressed(given.masks, **{str(key): mask for key, mask in masks.items()})
+        arrays: dict[str, Any] = {str(key): mask_hw for key, mask_hw in masks.items()}
+        np.savez_compressed(given.masks, **arrays)
     raise SystemExit(0 if answer.ids else 1)
 
 
