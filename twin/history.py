@@ -137,7 +137,8 @@ def events_after(
 ) -> list[dict[str, Any]]:
     """Events that came after the one of id ``after``, oldest first; None: the newest ones.
 
-    After an id that is not kept any more come all that are kept: better twice than never.
+    After an id that is not here come those whose ids sort after it: ids of events begin with
+    their time, so one that was deleted since, or is of another store, still says when.
 
     Raises:
         As :func:`object_rows`.
@@ -145,11 +146,10 @@ def events_after(
     if after is None:
         sql = "SELECT record FROM events ORDER BY seq DESC LIMIT ?"
         return [json.loads(row[0]) for row in db.execute(sql, (_bounded(limit),))][::-1]
-    sql = (
-        "SELECT record FROM events WHERE seq > coalesce((SELECT seq FROM events WHERE id = ?), 0) "
-        "ORDER BY seq LIMIT ?"
-    )
-    return [json.loads(row[0]) for row in db.execute(sql, (after, _bounded(limit)))]
+    known = db.execute("SELECT seq FROM events WHERE id = ?", (after,)).fetchone()
+    which, value = ("seq > ? ORDER BY seq", known[0]) if known else ("id > ? ORDER BY id", after)
+    sql = f"SELECT record FROM events WHERE {which} LIMIT ?"
+    return [json.loads(row[0]) for row in db.execute(sql, (value, _bounded(limit)))]
 
 
 def newest_answers(db: sqlite3.Connection, limit: int = 100) -> list[dict[str, Any]]:

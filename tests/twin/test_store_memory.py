@@ -223,6 +223,7 @@ def test_events_are_kept_in_order_and_replaced_in_place(tmp_path: Path) -> None:
         assert [e["id"] for e in history.events_after(db, "ev0", limit=3)] == ["ev1", "ev2", "ev3"]
         assert history.events_after(db, "ev4") == []
         assert len(history.events_after(db, "deleted long ago")) == 5
+        assert [e["id"] for e in history.events_after(db, "ev2-of-another-store")] == ["ev3", "ev4"]
 
 
 # ---- kept for how long, and how large
