@@ -53,10 +53,15 @@ class Taped:
 
 
 class Tape:
-    """The last ``seconds`` of a stream, at most ``most`` pictures; safe from any thread."""
+    """The last ``seconds`` of a stream, at most ``most`` pictures; safe from any thread.
+
+    :meth:`follow` keeps a span that is not over yet, however fast the stream goes on.
+    """
 
     def __init__(self, seconds: float, most: int) -> None:
-        self._seconds = seconds
+        self._seconds, self._most = seconds, most
+        self._followed: dict[int, tuple[float, list[Taped]]] = {}  # by who made clips: bounded
+        self._numbers = itertools.count()
         self._lock = threading.Lock()
         self._taped: deque[Taped] = deque(maxlen=most)
 
@@ -73,6 +78,10 @@ class Tape:
         with self._lock:
             if self._taped and twin.timestamp_s < self._taped[-1].twin.timestamp_s:
                 self._taped.clear()
+                self._followed.clear()  # their spans end here; who waits for them has the lists
+            for end_s, span in self._followed.values():
+                if twin.timestamp_s <= end_s and len(span) < self._most:
+                    span.append(taped)
             self._taped.append(taped)
             while self._taped[0].twin.timestamp_s < twin.timestamp_s - self._seconds:
                 self._taped.popleft()
@@ -81,6 +90,20 @@ class Tape:
         """What was taken in a span of the stream's seconds, oldest first."""
         with self._lock:
             return [t for t in self._taped if start_s <= t.twin.timestamp_s <= end_s]
+
+    def follow(self, start_s: float, end_s: float) -> Callable[[], list[Taped]]:
+        """Keep a span of the stream's seconds; what is returned ends that and gives the span."""
+        with self._lock:
+            number = next(self._numbers)
+            span = [t for t in self._taped if start_s <= t.twin.timestamp_s <= end_s]
+            self._followed[number] = (end_s, span)
+
+        def give() -> list[Taped]:
+            with self._lock:
+                self._followed.pop(number, None)
+            return span
+
+        return give
 
     def __len__(self) -> int:
         return len(self._taped)

@@ -24,7 +24,7 @@ from .watching import Held
 
 __all__ = ["EventBook", "EventMemory", "event_objects", "make_event", "new_event_id", "reason_text"]
 
-_MAX_OBJECTS = 32  # objects of one event; their masks are most of its bytes
+_MAX_OBJECTS = 16  # objects of one event: their masks are most of its bytes, 1-3 kB each
 _MAX_NAMED = 5
 _numbers = itertools.count()
 
@@ -125,7 +125,7 @@ class EventBook:
         most: events kept (about 2 kB each with their masks); older ones are forgotten.
     """
 
-    def __init__(self, most: int = 1000) -> None:
+    def __init__(self, most: int = 500) -> None:
         self._most = most
         self._lock = threading.Lock()
         self._events: OrderedDict[str, Event] = OrderedDict()

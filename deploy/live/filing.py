@@ -1,6 +1,6 @@
 """What becomes of an event: its picture, its clip, its row in the stream's memory.
 
-All of it happens in one thread of its own, bounded in number and on disk.
+All of it happens in threads of its own, bounded in number and on disk.
 
 Not covered: files of events that were forgotten; the shelf removes the oldest.
 """
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +40,8 @@ class Filing:
         self._book, self.shelf = book, shelf
         self._before_s, self._after_s = before_s, after_s
         self.scribe = Scribe()
+        # Rows are quick and must not wait behind clips.
+        self.clerk = Scribe(256, "edgetwin-event-rows")
         self._drawing: dict[str, threading.Event] = {}  # bounded by the scribe's queue
 
     def file(self, event: Event, tape: Tape, keep: Keep | None) -> Event:
@@ -54,7 +56,11 @@ class Filing:
             if not self.scribe.put(lambda: self._draw(event.id, newest[-1], caption, drawn)):
                 del self._drawing[event.id]
         due_s = time.monotonic() + self._after_s + _LATE_S
-        clip = self.scribe.put(lambda: self._film(event, tape, caption, keep), due_s)
+        at_s = event.timestamp_s
+        span = tape.follow(at_s - self._before_s, at_s + self._after_s)
+        clip = self.scribe.put(lambda: self._film(event, span(), caption, keep), due_s)
+        if not clip:
+            span()
         event = self._book.change(event.id, clip=clip) or event
         self.keep(event, keep)
         return event
@@ -62,7 +68,22 @@ class Filing:
     def keep(self, event: Event, keep: Keep | None) -> None:
         """Store an event's record, soon."""
         if keep is not None:
-            self.scribe.put(lambda: keep(event))
+            self.clerk.put(lambda: keep(event))
+
+    def close(self, timeout_s: float) -> bool:
+        """Do what waits at once, and end; False if a thread did not end in time."""
+        until = time.monotonic() + timeout_s
+        ended = self.scribe.close(timeout_s)  # a clip that fails changes its event's row
+        return self.clerk.close(max(until - time.monotonic(), 0.5)) and ended
+
+    def counts(self) -> dict[str, int]:
+        """Files and rows that found no room, failed, or were removed again."""
+        both = (self.scribe, self.clerk)
+        return {
+            "files_dropped": sum(one.dropped for one in both),
+            "files_failed": sum(one.failed for one in both),
+            "files_removed": self.shelf.removed,
+        }
 
     def picture(self, event: Event) -> Path:
         """Its JPEG; waits for it a little.
@@ -90,9 +111,9 @@ class Filing:
             self._drawing.pop(event_id, None)
             drawn.set()
 
-    def _film(self, event: Event, tape: Tape, caption: Caption, keep: Keep | None) -> None:
-        start_s = event.timestamp_s - self._before_s
-        taped = tape.between(start_s, event.timestamp_s + self._after_s)
+    def _film(
+        self, event: Event, taped: Sequence[Taped], caption: Caption, keep: Keep | None
+    ) -> None:
         try:
             write_clip(self.shelf.path(f"{event.id}.mp4"), taped, caption)
         except BaseException:

@@ -80,7 +80,7 @@ class DeskLimits:
     window_s: float = 4.0
     before_s: float = 3.0
     after_s: float = 2.0
-    events: int = 1000
+    events: int = 500
     files: int = 1000
     bytes: int = 512 * 2**20
     wait_s: float = 2.0
@@ -120,7 +120,7 @@ class StandingDesk:
         self._wishes: queue.SimpleQueue[Watch | None] = queue.SimpleQueue()
         self._threads: list[threading.Thread] = []
         self._closing = False
-        self.unheard = 0
+        self.unheard = self.stumbled = 0
 
     # ---- questions
 
@@ -249,7 +249,7 @@ class StandingDesk:
             if thread is not threading.current_thread():
                 thread.join(max(until - time.monotonic(), 0.0))
         ended = not any(thread.is_alive() for thread in self._threads)
-        ended = self.filing.scribe.close(max(until - time.monotonic(), 0.0)) and ended
+        ended = self.filing.close(max(until - time.monotonic(), 0.0)) and ended
         if self._webhooks is not None:
             ended = self._webhooks.close(max(until - time.monotonic(), 0.0)) and ended
         return ended
@@ -260,25 +260,18 @@ class StandingDesk:
             watches = list(self._watches.values())
         evaluations = sum(w.evaluations for w in watches)
         spent_ms = 1e3 * sum(w.spent_s for w in watches)
-        found: dict[str, Any] = {
+        return {
             "standing": len(watches),
             "evaluations": evaluations,
             "evaluation_ms": round(spent_ms / evaluations, 4) if evaluations else 0.0,
             "events": sum(w.events for w in watches),
             "suppressed": sum(w.suppressed for w in watches),
             "skipped": self._ears.skipped,
-            "files_dropped": self.filing.scribe.dropped,
-            "files_failed": self.filing.scribe.failed,
-            "files_removed": self.filing.shelf.removed,
+            "stumbled": self.stumbled,
             "unheard": self.unheard,
+            **self.filing.counts(),
+            **({"webhooks": self._webhooks.plain_counts()} if self._webhooks is not None else {}),
         }
-        if self._webhooks is not None:
-            counts = self._webhooks.counts()
-            found["webhooks"] = {
-                key: getattr(counts, key)
-                for key in ("delivered", "retried", "dead", "refused", "waiting")
-            }
-        return found
 
     def _unhear(self, stream_id: str) -> None:
         if not any(w.stream == stream_id for w in self._watches.values()):
@@ -299,7 +292,11 @@ class StandingDesk:
             with self._lock:
                 watches = list(self._watches.values())
             for stream_id, ear, moment in taken:
-                self._look(ear, moment, [w for w in watches if w.stream == stream_id])
+                try:
+                    self._look(ear, moment, [w for w in watches if w.stream == stream_id])
+                except Exception:  # one moment that cannot be looked at must not end all questions
+                    _log.exception("a moment could not be looked at")
+                    self.stumbled += 1
 
     def _look(self, ear: Ear, moment: Moment, watches: Sequence[Watch]) -> None:
         window, broke = ear.take(moment)

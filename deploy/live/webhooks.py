@@ -119,6 +119,11 @@ class Webhooks:
         with self._lock:
             return DeliveryCounts(**self._counts, error=self._error)
 
+    def plain_counts(self) -> dict[str, int]:
+        """The numbers of :meth:`counts`, for metrics."""
+        with self._lock:
+            return dict(self._counts)
+
     def close(self, timeout_s: float = 5.0) -> bool:
         """End; what waits is tried once more, without retries. False if a thread did not end."""
         until = self._until = time.monotonic() + timeout_s

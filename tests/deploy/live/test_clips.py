@@ -46,6 +46,22 @@ def test_a_tape_is_bounded_and_small() -> None:
     assert len(tape) == 1
 
 
+def test_a_span_is_kept_however_fast_the_stream_goes_on() -> None:
+    tape = Tape(1.0, 100)
+    image = np.zeros((10, 10, 3), np.uint8)
+    for k in range(10):
+        tape.add(image, twin(k / 10))
+    span = tape.follow(0.5, 1.5)
+    for k in range(10, 200):  # long over before anyone asks for it
+        tape.add(image, twin(k / 10))
+    assert [round(10 * t.twin.timestamp_s) for t in span()] == list(range(5, 16))
+    assert not tape._followed
+    for _ in range(300):
+        tape.follow(0.0, 1e9)
+    tape.add(image, twin(0.0))  # the clock went back
+    assert not tape._followed
+
+
 def test_a_picture_shows_what_the_event_is_about(tmp_path: Path) -> None:
     (one,) = taped().between(15.9, 15.9)
     write_picture(tmp_path / "e.jpg", one, CAPTION)
