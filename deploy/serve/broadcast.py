@@ -102,6 +102,7 @@ class Shared(Generic[T]):
             if not loop.is_closed():
                 loop.call_soon_threadsafe(self._wake.set)
 
+        heard.__qualname__ = "the viewers"  # a stream names a listener that takes long
         unlisten = self.stream.listen(heard)
         seen = -1
         try:
