@@ -56,7 +56,7 @@ class LanguageDesk:
         self._callers: OrderedDict[str, deque[_Job[Any]]] = OrderedDict()  # next one first
         self._chores: deque[Callable[[], object]] = deque()  # bounded by who makes them
         self._mean_s = _FIRST_GUESS_S
-        self._busy = False
+        self._at_hand: _Job[Any] | None = None
         self._closing = False
         self._refused = 0
         self._done = 0
@@ -74,7 +74,7 @@ class LanguageDesk:
         with self._changed:
             return {
                 "waiting": self._waiting(),
-                "running": int(self._busy),
+                "running": int(self._at_hand is not None),
                 "done": self._done,
                 "refused": self._refused,
                 "late": self._late,
@@ -119,13 +119,19 @@ class LanguageDesk:
             self._changed.notify_all()
 
     def close(self, grace_s: float) -> bool:
-        """Refuse new jobs, finish those that wait within the grace, end; False if it still runs."""
+        """Refuse new jobs, finish those that wait within the grace, end; False if it still runs.
+
+        After the grace no caller waits any longer, that of the job that runs neither.
+        """
         until = time.monotonic() + grace_s
         with self._changed:
             self._closing = True
             self._changed.notify_all()
-            self._changed.wait_for(lambda: not self._waiting() and not self._busy, grace_s)
+            self._changed.wait_for(lambda: not self._waiting() and not self._at_hand, grace_s)
             self._refuse_rest()
+            if self._at_hand is not None and not self._at_hand.done.is_set():
+                self._at_hand.error = _closing()
+                self._at_hand.done.set()
             self._changed.notify_all()
         self._thread.join(max(until - time.monotonic(), 0.5))
         return not self._thread.is_alive()
@@ -162,7 +168,7 @@ class LanguageDesk:
         return sum(map(len, self._callers.values()))
 
     def _retry_s(self) -> float:
-        return round(max(self._mean_s * (self._waiting() + self._busy), 0.1), 2)
+        return round(max(self._mean_s * (self._waiting() + (self._at_hand is not None)), 0.1), 2)
 
     def _refuse_rest(self) -> None:
         for jobs in self._callers.values():
@@ -182,13 +188,13 @@ class LanguageDesk:
                 self._chores.clear()
                 if job is None and not chores:
                     break
-                self._busy = job is not None
+                self._at_hand = job
             for chore in chores:
                 _quietly(chore)
             if job is not None:
                 self._work(job)
             with self._changed:
-                self._busy = False
+                self._at_hand = None
                 self._changed.notify_all()
         _quietly(self._at_end)
 
@@ -208,7 +214,7 @@ class LanguageDesk:
         try:
             job.result.append(job.work(job.until_s))
         except BaseException as error:  # its caller's, in its caller's thread
-            job.error = error
+            job.error = job.error or error
         self._mean_s += _WEIGHT * (time.monotonic() - began - self._mean_s)
         self._done += 1
         job.done.set()

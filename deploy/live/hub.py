@@ -283,8 +283,12 @@ class LiveHub:
         return True, "ready"
 
     def load(self) -> dict[str, Any]:
-        """What the hub does: questions by state, seconds of perception by stream."""
-        return {"questions": self._desk.counts(), "perception_s": self._pool.worked()}
+        """What the hub does: questions by state; by stream, seconds of perception and listeners."""
+        return {
+            "questions": self._desk.counts(),
+            "perception_s": self._pool.worked(),
+            "listeners": {stream.id: stream.listeners.costs() for stream in self.streams()},
+        }
 
     def close(self, grace_s: float = 5.0) -> bool:
         """Refuse what is new, answer what waits within the grace, end everything.

@@ -58,7 +58,10 @@ class Listeners:
             except Exception as error:  # another's mistake must not stop the stream
                 self._drop(key)
                 self.failed += 1
-                wrong.append(f"a listener was dropped: {listener.name}: {type(error).__name__}")
+                wrong.append(
+                    f"a viewer or watcher broke and is told no more: {type(error).__name__} in "
+                    f"{listener.name}"
+                )
             spent = time.perf_counter() - began
             listener.calls += 1
             listener.spent_s += spent

@@ -37,7 +37,7 @@ _MAX_ANSWERS = 100  # the newest answers, about 5 kB each
 _FIRST_S = 2.0  # a question on a stream without a frame yet waits so long for one
 _FRESH_MS = 200.0  # a twin older than this is worth waiting for a newer one
 _FRESH_S = 1.0  # but no longer than this
-_SLOW_MS = 10.0  # of a listener: a third of a frame at 30 frames/s
+_SLOW_MS = 15.0  # of all listeners: half a frame at 30 frames/s
 _SURE_CALLS = 30
 _MAX_WARNINGS = 8  # kept of a stream, newest last
 
@@ -272,9 +272,9 @@ class LiveStream:
             told = list(self._warnings)
         if self.memory is not None:
             told += self.memory.warnings()
-        for cost in self.listeners.costs():
-            if cost["calls"] >= _SURE_CALLS and cost["mean_ms"] > _SLOW_MS:
-                told.append(f"{cost['name']} takes {cost['mean_ms']:g} ms of every frame")
+        costs = [c["mean_ms"] for c in self.listeners.costs() if c["calls"] >= _SURE_CALLS]
+        if sum(costs) > _SLOW_MS:
+            told.append(f"viewers and watchers take {sum(costs):.0f} ms of every frame")
         remade = self.sight.remade
         if remade:
             why = ", ".join(f"{reason} {count}" for reason, count in sorted(remade.items()))

@@ -132,7 +132,7 @@ def test_a_listener_that_raises_is_told_no_more_and_the_others_are(room: Room) -
     room.show(0, 1)
     until(lambda: heard == [1, 2])
     assert room.stream.listeners.failed == 1
-    assert any("broken: RuntimeError" in line for line in room.stream.status().warnings)
+    assert any("RuntimeError in" in line for line in room.stream.status().warnings)
     (cost,) = room.stream.listeners.costs()
     assert cost["calls"] == 2
     assert cost["max_ms"] >= cost["mean_ms"] >= 0
@@ -142,13 +142,18 @@ def test_a_listener_that_raises_is_told_no_more_and_the_others_are(room: Room) -
     assert heard == [1, 2]
 
 
-def test_a_listener_that_takes_long_is_named(room: Room) -> None:
+def test_listeners_that_take_long_are_told_of(room: Room) -> None:
     def sluggish(moment: Moment) -> None:
-        time.sleep(0.02)
+        time.sleep(0.021)
 
     room.stream.listen(sluggish)
     room.show(*range(30))
-    until(lambda: any("sluggish takes" in line for line in room.stream.status().warnings))
+    until(
+        lambda: any("viewers and watchers take" in line for line in room.stream.status().warnings)
+    )
+    (cost,) = room.hub.load()["listeners"]["a"]
+    assert "sluggish" in cost["name"]
+    assert cost["mean_ms"] >= 20
 
 
 def test_what_viewers_miss_is_counted(room: Room) -> None:
