@@ -31,6 +31,7 @@ from edgetwin.deploy.models import load_models
 from edgetwin.deploy.stream.feed import Feed, FeedOptions
 from edgetwin.deploy.stream.live import Retry
 from edgetwin.deploy.stream.source import open_source
+from edgetwin.twin.frame import Frame
 
 from ..scenes import picture
 from .taps import RED, Metronome, Slow, balanced, hub_of, until
@@ -166,9 +167,10 @@ class Replay:
 
 
 def rate(seconds: float, folder: Path, asking: bool = False) -> dict[str, Any]:
-    """One stream of 256x256 through the embedded set: at 30 frames/s, and as fast as it can."""
+    """One stream of 256x256 through the embedded set: at 30 frames/s, and as fast as it can; and without one."""
     images = [frame.image_hw3 for frame in open_source(EXAMPLE)]
     models, found = load_models("embedded"), {}
+    found["alone"] = _alone(images, seconds / 2)
     for name, pace in (("at_30", RATE), ("at_most", 0.0)):
 
         def opener(rest: str, options: FeedOptions, pace: float = pace) -> Callable[[], Feed]:
@@ -178,6 +180,7 @@ def rate(seconds: float, folder: Path, asking: bool = False) -> dict[str, Any]:
             stream = hub.add(StreamSpec(id="a", source="replay:", live=pace > 0))
             until(lambda: stream.counts().processed >= 10, 60)  # noqa: B023
             before, began, ages = stream.counts(), time.monotonic(), []
+            cpu_s = time.process_time()
             while time.monotonic() - began < seconds:
                 if asking:
                     hub.ask("a", "what is the largest object?")
@@ -186,14 +189,30 @@ def rate(seconds: float, folder: Path, asking: bool = False) -> dict[str, Any]:
                 assert moment is not None
                 ages.append(moment.age_ms())
             counts, took = stream.counts(), time.monotonic() - began
+            done, cpu_s = counts.processed - before.processed, time.process_time() - cpu_s
             found[name] = {
-                "fps": round((counts.processed - before.processed) / took, 2),
+                "fps": round(done / took, 2),
+                "cpu_ms_per_frame": round(1e3 * cpu_s / done, 1),
                 "read_fps": round((counts.read - before.read) / took, 2),
                 "dropped": counts.dropped,
                 "age_ms": quantiles(ages),
                 "rss_mib": rss_mib(),
             }
     return found
+
+
+def _alone(images: list[NDArray[np.uint8]], seconds: float) -> dict[str, Any]:
+    """The same pictures through a perceiver without a hub, frame by frame."""
+    perceiver = load_models("embedded").perceiver
+    for index in range(10):
+        perceiver.observe(Frame(index, index / RATE, images[index % len(images)]))
+    index, began, cpu_s = 10, time.monotonic(), time.process_time()
+    while time.monotonic() - began < seconds:
+        perceiver.observe(Frame(index, index / RATE, images[index % len(images)]))
+        index += 1
+    took, cpu_s = time.monotonic() - began, time.process_time() - cpu_s
+    done = index - 10
+    return {"fps": round(done / took, 2), "cpu_ms_per_frame": round(1e3 * cpu_s / done, 1)}
 
 
 def streams(count: int, folder: Path) -> dict[str, Any]:

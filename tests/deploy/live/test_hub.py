@@ -110,6 +110,19 @@ def test_a_file_is_read_to_its_end_without_a_loss(
     assert {row["label"] for row in stream.memory.history()} == {"box"}
 
 
+def test_a_damaged_store_is_told_and_the_stream_goes_on(
+    hub: tuple[LiveHub, Taps], tmp_path: Path
+) -> None:
+    live, taps = hub
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "twin.sqlite").write_bytes(b"no database" * 1000)
+    stream = live.add(StreamSpec(id="a", source="tap:a"))
+    show(live, taps, "a", 0)
+    assert stream.memory is None
+    assert any(line.startswith("not recording:") for line in stream.status().warnings)
+    assert live.ask("a", "what is red?")["ids"] == [1]
+
+
 # ---- questions
 
 

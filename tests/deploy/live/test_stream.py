@@ -16,6 +16,7 @@ from edgetwin.deploy.live.records import StreamSpec
 from edgetwin.deploy.live.stream import LiveStream
 from edgetwin.deploy.models import load_models
 from edgetwin.perception.perceiver import Perceiver
+from edgetwin.twin.errors import InputError
 from edgetwin.twin.frame import Frame
 
 from ..scenes import picture, write_clip
@@ -213,6 +214,16 @@ def test_perceivers_of_streams_share_the_networks(embedded: LiveHub, clip: Path)
     assert first.tracker is not second.tracker
     assert one.window().vocabulary is None
     assert two.window().vocabulary == ("mug",)
+
+
+def test_words_that_the_set_does_not_know_are_told_and_refused_where_it_knows_none(
+    embedded: LiveHub, clip: Path
+) -> None:
+    stream = embedded.add(StreamSpec(id="one", source=str(clip), words=["mug", "zeppelin"]))
+    assert "the set does not know: zeppelin" in stream.status().warnings
+    with pytest.raises(InputError, match="got zeppelin"):
+        embedded.add(StreamSpec(id="two", source=str(clip), words=["zeppelin"]))
+    assert [s.id for s in embedded.streams()] == ["one"]
 
 
 def test_ids_are_never_given_twice_where_a_perceiver_is_made_anew(
