@@ -91,12 +91,12 @@ export class Inspector {
     });
   }
 
-  // A moment of the stream's clock, as long ago and by the clock on the wall.
+  // A moment of the stream's clock: how long ago, or by the clock on the wall.
   #when(timestampS) {
     const past = this.page.sightings.now - timestampS;
     if (!Number.isFinite(past)) return "";
     const unix = Date.now() / 1000 - past;
-    return past < 1.5 ? "now" : `${ago(unix)}, ${clock(unix)}`;
+    return past < 1.5 ? "now" : past < 60 ? ago(unix) : clock(unix);
   }
 
   // A small map of the picture with the way that the object took.

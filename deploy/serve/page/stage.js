@@ -16,6 +16,7 @@ export class Stage {
     this.overlay = byId("overlay");
     this.layer = byId("shapes");
     this.ghosts = byId("ghosts");
+    this.tags = byId("tags"); // over all shapes, so that none crosses a name
     this.trail = byId("trail");
     this.shapes = new Map();
     this.show = { masks: true, labels: true };
@@ -33,8 +34,9 @@ export class Stage {
     this.selected = null;
     this.focusId = null;
     this.highlight = null;
-    for (const shape of this.shapes.values()) shape.group.remove();
     this.shapes.clear();
+    this.layer.replaceChildren();
+    this.tags.replaceChildren();
     this.ghosts.replaceChildren();
     this.trail.removeAttribute("points");
     this.canvas.getContext("2d").clearRect(0, 0, this.canvas.width, this.canvas.height);
@@ -121,6 +123,7 @@ export class Stage {
     for (const [id, shape] of this.shapes) {
       if (!seen.has(id)) {
         shape.group.remove();
+        shape.tag.remove();
         this.shapes.delete(id);
       }
     }
@@ -134,12 +137,15 @@ export class Stage {
       shape = newShape(object.id);
       this.shapes.set(object.id, shape);
       this.layer.append(shape.group);
+      this.tags.append(shape.tag);
     }
     const marked = this.highlight?.ids.has(object.id) ?? false;
     const colour = marked ? this.highlight.colour : colourOf(object.id);
-    shape.group.style.setProperty("--object", colour);
-    shape.group.classList.toggle("marked", marked);
-    shape.group.classList.toggle("selected", object.id === this.selected);
+    for (const node of [shape.group, shape.tag]) {
+      node.style.setProperty("--object", colour);
+      node.classList.toggle("marked", marked);
+      node.classList.toggle("selected", object.id === this.selected);
+    }
     setAttribute(shape.group, "aria-pressed", object.id === this.selected);
     setAttribute(shape.group, "aria-label", `${nameOf(object)}, number ${object.id}`);
     setAttribute(shape.area, "d", outlinePath(object));
@@ -242,9 +248,14 @@ function newShape(id) {
   const area = svg("path.area");
   const plate = svg("rect.plate");
   const text = svg("text.name");
-  const tag = svg("g.tag", { "aria-hidden": "true" }, plate, text);
-  const group = svg("g.object", { role: "button", "data-id": id, tabindex: -1 }, area, tag);
-  return { group, area, plate, text };
+  const tag = svg("g.tag", {}, plate, text);
+  const group = svg("g.object", { role: "button", "data-id": id, tabindex: -1 }, area);
+  const near = (on) => () => tag.classList.toggle("near", on);
+  group.addEventListener("pointerenter", near(true));
+  group.addEventListener("pointerleave", near(false));
+  group.addEventListener("focus", near(true));
+  group.addEventListener("blur", near(false));
+  return { group, area, tag, plate, text };
 }
 
 function areaOf(object) {

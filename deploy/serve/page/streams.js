@@ -123,8 +123,11 @@ export class Streams {
       setText(byId("still-word"), stillWord(source));
       setText(byId("still-why"), source.error);
     }
-    setText(byId("stream-warning"), (status.warnings ?? []).slice(0, 2).join(" · "));
-    byId("stream-warning").hidden = !status.warnings?.length;
+    const [first = "", ...more] = (status.warnings ?? []).slice(0, 8);
+    const [summary, rest] = byId("stream-warning").children;
+    setText(summary, first);
+    setText(rest, more.join("\n"));
+    byId("stream-warning").hidden = !first;
   }
 
   async #add() {

@@ -54,7 +54,7 @@ def test_hostile_texts_are_shown_as_text(browser: Any, stub: Stub) -> None:
         page.wait_for_selector("#event[open]")
         page.click("#event-close")
         page.click("#tab-objects")
-        for shown in ("#object-rows", "#inspector-name", "#timeline-rows", "#shapes"):
+        for shown in ("#object-rows", "#inspector-name", "#timeline-rows", "#tags"):
             assert label in page.text_content(shown), shown
         for shown in (".thinking", ".asked", "[data-event] .reason", "[data-standing]"):
             assert HOSTILE in page.text_content(shown), shown
