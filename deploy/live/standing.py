@@ -28,7 +28,7 @@ from ...reasoner.prompts import clean_question
 from ...twin.errors import EdgeTwinError, InputError
 from ...twin.window import TwinWindow
 from .clips import Shelf
-from .compiling import NoPlanError, scene_of, stand
+from .compiling import NoPlanError, Scene, scene_of, stand
 from .ears import Ear, Ears
 from .errors import BusyError, UnknownError
 from .events import EventBook, make_event
@@ -42,6 +42,7 @@ from .webhooks import Webhooks
 __all__ = ["DeskLimits", "HubLike", "StandingDesk"]
 
 _log = logging.getLogger(__name__)
+_JOIN_S = 1.0
 
 
 class HubLike(Protocol):
@@ -245,9 +246,9 @@ class StandingDesk:
             self._wishes.put(None)
         self._ears.close()
         until = time.monotonic() + timeout_s
-        for thread in self._threads:
+        for thread in self._threads:  # one may wait for the reasoner, which the hub lets go later
             if thread is not threading.current_thread():
-                thread.join(max(until - time.monotonic(), 0.0))
+                thread.join(min(max(until - time.monotonic(), 0.0), _JOIN_S))
         ended = not any(thread.is_alive() for thread in self._threads)
         ended = self.filing.close(max(until - time.monotonic(), 0.0)) and ended
         if self._webhooks is not None:
@@ -371,27 +372,20 @@ class StandingDesk:
                 self._lock.notify_all()
 
     def _ask(self, watch: Watch) -> None:
-        scene = None
+        scene: Scene | None = None
         try:
-            scene = scene_of(self._hub.stream(watch.stream).window())
-            record = self._hub.plan(watch.stream, watch.wanted.asked)
+            window = self._hub.stream(watch.stream).window()
             watch.compiled += 1
-            rule = stand(watch.wanted, record, scene)
-        except BusyError as error:
+            record = self._hub.plan(watch.stream, watch.wanted.asked)
+            # No plan for what is seen is no plan until something else is; an error may pass.
+            scene = None if record.get("status") == "error" else scene_of(window)
+            rule = stand(watch.wanted, record, scene or scene_of(window))
+        except Exception as error:
+            if not isinstance(error, EdgeTwinError):  # it must not stop the other questions
+                _log.exception("a standing question could not be compiled")
+                error = NoPlanError(f"{type(error).__name__}: {error}"[:200])
             with self._lock:
-                watch.refuse(error, None, error.retry_after_s)
-        except NoPlanError as error:
-            with self._lock:
-                watch.refuse(error, scene)
-        except EdgeTwinError as error:
-            with self._lock:
-                watch.compiled += 1
-                watch.refuse(error, None)
-        except Exception as error:  # another's mistake must not stop the questions
-            _log.exception("a standing question could not be compiled")
-            with self._lock:
-                watch.compiled += 1
-                watch.refuse(NoPlanError(f"{type(error).__name__}: {error}"[:200]), scene)
+                watch.refuse(error, scene, getattr(error, "retry_after_s", None))
         else:
             with self._lock:
                 watch.take(rule)

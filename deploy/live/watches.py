@@ -17,6 +17,7 @@ from ...twin.errors import EdgeTwinError, ProtocolError, ToolError
 from ...twin.schema import FrameTwin
 from ...twin.window import TwinWindow
 from .compiling import NoPlanError, Rule, Scene, scene_of, wants_again
+from .errors import BusyError
 from .lookback import Lookback
 from .records import Standing
 from .watching import Edges, Held, holding
@@ -129,6 +130,8 @@ class Watch:
         """There was no plan; ``scene``: it depends on what is seen, None: it may be tried again."""
         self._problem = str(error)
         self._tried = scene
+        if isinstance(error, BusyError):  # the language model was not asked
+            self.compiled -= 1
         self._retry_s = min(2 * self._retry_s, _MAX_RETRY_S)
         self._due = self._clock() + (self._retry_s if retry_s is None else retry_s)
         if isinstance(error, NoPlanError) and error.final:

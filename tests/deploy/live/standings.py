@@ -144,6 +144,8 @@ class Hub:
         found = self.plans[question]
         if isinstance(found, Exception):
             raise found
+        if isinstance(found, str):
+            return {"status": "error", "ids": [], "message": found}
         return {"status": "ok", "plan": found, "transcript": "", "message": ""}
 
 

@@ -127,14 +127,20 @@ def test_what_cannot_stand_fails_clearly(hub: Hub, desk: StandingDesk) -> None:
     assert "at which number to tell" in standing.message
 
 
-def test_a_reasoner_that_fails_is_told_and_tried_again(hub: Hub, desk: StandingDesk) -> None:
-    hub.plans[SEES] = BusyError("expected room for a question, got none", 0.05)
+@pytest.mark.parametrize(
+    ("failure", "asked"),
+    [(BusyError("expected room for a question, got none", 0.05), 0), ("expected room, got 1 s", 1)],
+)
+def test_a_reasoner_that_fails_is_told_and_tried_again(
+    failure: Any, asked: int, hub: Hub, desk: StandingDesk
+) -> None:
+    hub.plans[SEES] = failure
     hub.stream("table").show(twin(0.0, thing(1)))
     standing = desk.add("table", "tell me when you see a mug")
     assert "expected room" in standing.message
-    assert standing.compiled == 0
+    assert standing.compiled == asked
     hub.plans[SEES] = MUG
-    for k in range(1, 200):
+    for k in range(1, 600):
         hub.stream("table").show(twin(k / 10, thing(1)))
         time.sleep(0.01)
         if desk.list()[0].plan:

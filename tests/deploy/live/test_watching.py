@@ -255,7 +255,9 @@ def test_a_busy_reasoner_is_asked_later() -> None:
     clock = Clock()
     watch = Watch("s1", "table", "tell me when a mug moves", clock=clock)
     window = at(twin(0, thing(1)))
+    watch.compiled += 1
     watch.refuse(BusyError("expected room", 2.0), None, 2.0)
+    assert watch.compiled == 0
     assert watch.wish(window) == ""
     clock.now = 2.1
     assert watch.wish(window) != ""
