@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
+from contextlib import aclosing
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -23,7 +24,7 @@ from .connection import (
     too_large,
     whole,
 )
-from .errors import NotReadyError, from_socket, from_transport
+from .errors import NotReadyError, UnreachableError, from_socket, from_transport
 from .records import (
     Answer,
     Event,
@@ -40,7 +41,16 @@ from .records import (
     StreamStatus,
     TwinRecord,
 )
-from .replies import Answering, Message, Removed, Reply, message
+from .replies import (
+    MOST_MISSED,
+    MOST_PAGE,
+    Answering,
+    Following,
+    Message,
+    Removed,
+    Reply,
+    message,
+)
 
 __all__ = ["AsyncClient"]
 
@@ -184,7 +194,7 @@ class AsyncClient:
         label: str | None = None,
         object_id: int | None = None,
         page: int = 1000,
-    ) -> AsyncIterator[Row]:
+    ) -> AsyncGenerator[Row, None]:
         """Yield the whole history between two times, oldest first, a page at a time."""
         end_at = time.time() if end_at is None else end_at  # a running stream has no end
         while True:
@@ -279,14 +289,13 @@ class AsyncClient:
         """The event's frame, as JPEG."""
         return await self._call(calls.event_picture(event_id))
 
-    async def watch(self, *streams: str) -> AsyncIterator[Message]:
+    async def watch(self, *streams: str) -> AsyncGenerator[Message, None]:
         """Yield twins, statuses and events of some streams, or of all, as they come.
 
         It ends when the streams are removed. A slow reader misses twins, never events.
 
         Raises:
-            BusyError, UnreachableError: when the server stops or the connection breaks; go on
-                with ``events(after=…)``.
+            BusyError, UnreachableError: when the server stops or the connection breaks.
         """
         library = socket_library("asyncio.client")
         try:
@@ -305,7 +314,49 @@ class AsyncClient:
         except Exception as error:  # the library's become ours, others stay what they are
             raise from_socket(error, self._server.url) from None
 
+    async def follow(self, *streams: str, after: str | None = None) -> AsyncGenerator[Event, None]:
+        """Yield events after one, or from now on, as they come: each once and none missed.
+
+        When the connection breaks, or the server is started anew, it connects again and first
+        reads what came meanwhile. It ends when the streams are removed.
+
+        Raises:
+            As :meth:`watch`, when ``retries`` more attempts did not connect.
+        """
+        newest = [] if after else await self.events(limit=1)
+        following = Following(streams, after or (newest[0].id if newest else None))
+        failed = 0
+        while True:
+            try:
+                async with aclosing(self.watch(*streams)) as messages:
+                    missed: list[Event] | None = None
+                    async for found in messages:
+                        missed = await self._missed(following) if missed is None else []
+                        for event in [*missed, found]:
+                            if isinstance(event, Event) and following.takes(event):
+                                yield event
+                        failed = 0
+                return
+            except EdgeTwinError as error:
+                broken = UnreachableError(str(error)) if isinstance(error, BusyError) else error
+                pause = pause_s(calls.streams(), broken, failed, self._server.retries)
+                if pause is None:
+                    raise
+            failed += 1
+            await asyncio.sleep(pause)
+
     # ---- inside
+
+    async def _missed(self, following: Following) -> list[Event]:
+        found: list[Event] = []
+        while len(found) < MOST_MISSED:
+            page = await self.events(
+                after=found[-1].id if found else following.after, limit=MOST_PAGE
+            )
+            found += page
+            if len(page) < MOST_PAGE:
+                break
+        return found
 
     async def _call(self, call: Call[T]) -> T:
         return await self._again(call, lambda: self._read(call))

@@ -127,7 +127,7 @@ def pause_s(call: Call[Any], error: EdgeTwinError, attempt: int, retries: int) -
     """
     if attempt >= retries:
         return None
-    pause = _FIRST_PAUSE_S * 2**attempt * random.uniform(0.8, 1.2)
+    pause = min(_MOST_PAUSE_S, _FIRST_PAUSE_S * 2**attempt) * random.uniform(0.8, 1.2)
     if isinstance(error, BusyError):
         return None if error.closing else min(_MOST_PAUSE_S, max(pause, error.retry_after_s))
     if isinstance(error, UnreachableError):

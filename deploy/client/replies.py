@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -14,7 +15,10 @@ from .errors import RemoteError, UnreachableError, refusal
 from .records import Answer, Event, LightTwin, Picture, StreamStatus
 
 __all__ = [
+    "MOST_MISSED",
+    "MOST_PAGE",
     "Answering",
+    "Following",
     "Message",
     "Removed",
     "Reply",
@@ -27,6 +31,11 @@ __all__ = [
 ]
 
 T = TypeVar("T")
+MOST_PAGE = 1000  # events in one answer
+MOST_MISSED = 10_000  # events that are read after a break; a server keeps no more
+_OVERLAP = 64  # events read again after a break, and told apart by their ids
+_MOST_TOLD = MOST_MISSED + _OVERLAP  # ids that are remembered, about 1 MB
+_FIRST = "0"  # sorts before the id of any event
 _SSE_BYTES = 2**20  # one event of a streamed answer: masks of some hundred objects
 
 
@@ -87,6 +96,31 @@ def _foreign(what: str) -> RemoteError:
         f"expected a record of this version of edgetwin, got {what}: is the server another "
         "version, or another program?"
     )
+
+
+class Following:
+    """Which events were told already, and after which one to look for those that were missed.
+
+    Args:
+        streams: whose events are meant; none: all.
+        after: the id of the last event that is not meant; None: there was none.
+    """
+
+    def __init__(self, streams: Collection[str], after: str | None) -> None:
+        self._streams = frozenset(streams)
+        self._told: deque[str] = deque([after or _FIRST], _MOST_TOLD)
+
+    @property
+    def after(self) -> str:
+        """An id some events back: events of several streams may come in another order."""
+        return min(list(self._told)[-_OVERLAP:])
+
+    def takes(self, event: Event) -> bool:
+        """Whether an event is to be told; it is noted then."""
+        if event.id in self._told or event.id < self._told[0]:
+            return False
+        self._told.append(event.id)
+        return not self._streams or event.stream in self._streams
 
 
 class Removed(Exception):

@@ -191,6 +191,16 @@ def test_an_answer_without_end_is_given_up(monkeypatch: pytest.MonkeyPatch) -> N
         Streamed().feed(b"data: " + b"x" * 2**21)
 
 
+def test_clips_and_pictures_come_as_they_are() -> None:
+    clip = bytes(range(256)) * 300
+    with faulty((200, {"Content-Type": "video/mp4"}, clip)) as server, ask(server.url) as client:
+        assert client.clip("e1") == clip
+        assert client.event_picture("e1") == clip
+        assert [path for _, path, _ in server.asked] == [
+            "/api/events/e1/clip.mp4", "/api/events/e1/picture.jpg",
+        ]  # fmt: skip
+
+
 def test_answers_that_are_none_of_ours_are_told() -> None:
     for body in (b"<html>", b"{}", b"[]", b'{"streams":[{"id":1}]}', b'{"streams":{}}', b"\xff"):
         with (
