@@ -27,7 +27,10 @@ class Page {
     this.sightings = new Sightings();
     this.choose = (id) => this.#choose(id);
     this.stage = new Stage(this.choose);
-    this.video = new Video((bitmap, index) => this.stage.frame(bitmap, index));
+    this.video = new Video(
+      (bitmap, index) => this.stage.frame(bitmap, index),
+      (why) => this.#noVideo(why),
+    );
     this.table = new ObjectTable(this.sightings, this.choose);
     this.timeline = new Timeline(this.sightings, this.choose, (event) => this.openEvent(event));
     this.inspector = new Inspector(this);
@@ -77,6 +80,7 @@ class Page {
     this.sightings.clear();
     this.stage.clear();
     this.#pause(false);
+    this.#noVideo("");
     this.table.clear();
     this.timeline.clear();
     this.ask.clear();
@@ -126,6 +130,12 @@ class Page {
     else this.video.open(streamPath(this.stream, "/video.mjpeg?overlay=0"));
   }
 
+  // The outlines go on without the pictures.
+  #noVideo(why) {
+    byId("no-video").hidden = !why;
+    if (why) setText(byId("no-video"), `No video: ${why}. Trying again.`);
+  }
+
   #hear(message) {
     if (message.type === "bye" || message.type === "removed") {
       this.bye = message.reason ?? message.type;
@@ -160,7 +170,10 @@ class Page {
     const lost = state === "lost" || (state === "connecting" && this.lost);
     if (state === "open" && this.lost) {
       this.bye = "";
-      if (this.stream !== null) this.#watchVideo();
+      if (this.stream !== null) {
+        this.#watchVideo();
+        this.watch.catchUp();
+      }
       this.streams.load();
     }
     this.lost = lost;
@@ -194,6 +207,7 @@ class Page {
     byId("clear-highlight").addEventListener("click", () => this.highlight(null));
     byId("connection-now").addEventListener("click", () => (this.stream === null ? this.start() : this.live.again()));
     document.addEventListener("visibilitychange", () => this.#watchVideo());
+    window.addEventListener("pagehide", () => this.ask.leave());
     document.addEventListener("keydown", (event) => {
       const typing = event.target.closest("input, textarea, select, dialog");
       if (event.key !== "/" || typing || event.ctrlKey || event.metaKey || event.altKey) return;

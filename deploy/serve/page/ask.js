@@ -67,6 +67,15 @@ export class Ask {
     }
   }
 
+  // The page is left: its sessions are given back, as far as the browser still sends it.
+  leave() {
+    for (const id of this.sessions.values()) {
+      const path = `api/sessions/${encodeURIComponent(id)}`;
+      fetch(path, { method: "DELETE", keepalive: true }).catch(() => {}); // they end by themselves, too
+    }
+    this.sessions.clear();
+  }
+
   async ask(question) {
     if (!question || this.abort || !this.page.stream) return;
     const card = this.#newCard(question);

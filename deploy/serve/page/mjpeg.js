@@ -6,9 +6,11 @@ const FIRST_MS = 500;
 const MOST_MS = 8_000;
 
 export class Video {
-  // drawn(bitmap, index, ageMs): index is null if the server does not say it.
-  constructor(drawn) {
+  // drawn(bitmap, index): index is null if the server does not say it; refused(message): why no
+  // picture comes, "" when they come again.
+  constructor(drawn, refused) {
     this.drawn = drawn;
+    this.refused = refused;
     this.url = null;
   }
 
@@ -31,6 +33,7 @@ export class Video {
       try {
         await this.#read(signal, () => {
           pause = FIRST_MS;
+          this.refused("");
         });
       } catch (error) {
         if (signal.aborted) return;
@@ -43,7 +46,12 @@ export class Video {
 
   async #read(signal, came) {
     const response = await fetch(this.url, { signal, cache: "no-store" });
-    if (!response.ok || !response.body) throw new Error(`status ${response.status}`);
+    if (!response.ok || !response.body) {
+      const { error } = await response.json().catch(() => ({})); // a proxy's page has no reason
+      const why = error?.message ?? `status ${response.status}`;
+      this.refused(String(why).slice(0, 200));
+      throw new Error(why);
+    }
     const reader = response.body.getReader();
     const parts = new Parts();
     for (;;) {
@@ -68,7 +76,7 @@ export class Video {
         this.next = null;
         const blob = new Blob([now.body], { type: "image/jpeg" });
         const bitmap = await createImageBitmap(blob).catch(() => null); // damaged: the next one
-        if (bitmap && !signal.aborted) this.drawn(bitmap, now.index, now.ageMs);
+        if (bitmap && !signal.aborted) this.drawn(bitmap, now.index);
         bitmap?.close();
       }
     } finally {
@@ -98,11 +106,9 @@ export class Parts {
       if (!Number.isInteger(length) || length <= 0) throw new Error("a part without a length");
       if (end + length > held.length) break;
       const index = field(head, "x-frame-index");
-      const age = field(head, "x-age-ms");
       parts.push({
         body: held.slice(end, end + length),
         index: index === "" ? null : Number(index),
-        ageMs: age === "" ? null : Number(age),
       });
       start = end + length;
     }

@@ -30,13 +30,20 @@ export class Watch {
     byId("events").replaceChildren();
     byId("standing").replaceChildren();
     this.#count();
-    await Promise.all([this.load(), this.#loadEvents()]);
+    await this.catchUp();
+  }
+
+  // After a lost connection: the events that were missed, too.
+  catchUp() {
+    this.behind = true;
+    return this.load();
   }
 
   async load() {
     clearTimeout(this.timer);
     const { stream } = this.page;
     try {
+      if (this.behind) await this.#loadEvents();
       const list = listOf(await call("GET", streamPath(stream, "/standing")), "standing");
       if (stream !== this.page.stream) return;
       this.standing = list.slice(0, MOST_STANDING);
@@ -50,8 +57,9 @@ export class Watch {
   async #loadEvents() {
     const { stream } = this.page;
     const query = `api/events?stream=${encodeURIComponent(stream)}&limit=${MOST_EVENTS}`;
-    const list = listOf(await call("GET", query).catch(() => []), "events");
+    const list = listOf(await call("GET", query), "events");
     if (stream !== this.page.stream) return;
+    this.behind = false;
     for (const event of list.sort((a, b) => a.at - b.at)) this.take(event, false);
   }
 

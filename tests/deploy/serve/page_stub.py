@@ -69,6 +69,8 @@ class World:
         cut: connections are refused and closed while set.
         hostile: put into every text that the server says.
         pause_s: between the words of a streamed answer.
+        crowded: nobody more may watch the video.
+        closed: sessions that were given back.
     """
 
     def __init__(self, recording: Recording) -> None:
@@ -79,6 +81,8 @@ class World:
         self.state, self.error, self.token, self.hostile = "running", "", "", ""
         self.cut = False
         self.pause_s = 0.02
+        self.crowded = False
+        self.closed: list[str] = []
         self.standing: list[dict[str, Any]] = []
         self.events: list[dict[str, Any]] = []
         self.asked: list[dict[str, Any]] = []
@@ -307,7 +311,8 @@ class Stub:
     async def _session(self, _: Request) -> Response:
         return JSONResponse({"id": "q1", "stream": "cell"}, 201)
 
-    async def _gone(self, _: Request) -> Response:
+    async def _gone(self, request: Request) -> Response:
+        self.world.closed.append(request.path_params["id"])
         return Response(status_code=204)
 
     async def _ask(self, request: Request) -> Response:
@@ -347,6 +352,9 @@ class Stub:
         return Response(self.world.shown[0][1], media_type="image/jpeg")
 
     async def _video(self, _: Request) -> Response:
+        if self.world.crowded:
+            return _refused(429, "busy", "expected at most 8 viewers")
+
         async def parts() -> AsyncIterator[bytes]:
             last = -1
             while not self.world.cut:

@@ -77,6 +77,40 @@ def test_a_lost_connection_is_said_and_mended(browser: Any, stub: Stub) -> None:
         until(page, f"Number(canvas.dataset.frames) > {frames + 3}")
 
 
+def test_events_that_were_missed_are_caught_up_with(browser: Any, stub: Stub) -> None:
+    with opened(browser, stub.url) as (page, _):
+        page.wait_for_selector("#shapes .object")
+        stub.world.watch("cell", "what could I drink from")
+        stub.world.cut = True
+        page.wait_for_selector("#connection:visible")
+        stub.world.watch("cell", "what could I drink from")
+        stub.world.cut = False
+        page.click("#connection-now")
+        page.click("#tab-watch")
+        page.wait_for_selector("[data-event=e2] + [data-event=e1]")  # the newest first
+
+
+def test_a_refused_video_says_why_and_comes_back(browser: Any, stub: Stub) -> None:
+    stub.world.crowded = True
+    with opened(browser, stub.url) as (page, _):
+        page.wait_for_selector("#shapes .object")  # the outlines are there
+        page.wait_for_selector("#no-video:has-text('expected at most 8 viewers')")
+        stub.world.crowded = False
+        page.wait_for_selector("#no-video", state="hidden")
+        until(page, "Number(canvas.dataset.frames) > 2")
+
+
+def test_sessions_are_given_back_when_the_page_is_left(browser: Any, stub: Stub) -> None:
+    with opened(browser, stub.url) as (page, _):
+        page.wait_for_selector("#shapes .object")
+        page.fill("#question", "What could I drink from?")
+        page.click("#ask")
+        page.wait_for_selector(".answer[aria-busy=false] .verdict")
+        page.reload()
+        page.wait_for_selector("#shapes .object")
+        assert stub.world.closed == ["q1"]
+
+
 @pytest.mark.parametrize(
     ("state", "badge", "word"),
     [
