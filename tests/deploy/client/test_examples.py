@@ -1,12 +1,15 @@
-"""The examples, run as anyone would run them, against a real server."""
+"""The examples, run as anyone would run them, against ``edgetwin serve`` in a process of its own."""
 
 from __future__ import annotations
 
 import csv
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
@@ -16,11 +19,40 @@ import pytest
 from edgetwin.deploy.client import Client
 from edgetwin.twin import read_frames
 
-from ...test_cli import EMBEDDED
-from ..serve.served import Served
+from ...test_cli import embedded
 from .conftest import ROOT, TOKEN
 
+pytestmark = embedded
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a server that has recorded some frames and answers questions."""
+    folder = tmp_path_factory.mktemp("served")
+    (folder / "token").write_text(TOKEN)
+    (folder / "token").chmod(0o600)
+    video = ROOT / "examples" / "affordance.mp4"
+    command = [
+        sys.executable, "-m", "edgetwin.cli", "serve", f"table={video}", "--loop", "--live",
+        "--port", "0", "--token-file", str(folder / "token"), "-o", str(folder / "live"),
+    ]  # fmt: skip
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    ) as process:
+        try:
+            assert process.stdout is not None
+            url = process.stdout.readline().strip()
+            with Client(url, token=TOKEN) as client:
+                deadline = time.monotonic() + 60
+                while not client.ready() or client.stream("table").stored_frames < 8:
+                    assert time.monotonic() < deadline
+                    time.sleep(0.1)
+            yield url
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(30) == 0
+        finally:
+            process.kill()
 
 
 def run(name: str, *words: str) -> subprocess.CompletedProcess[str]:
@@ -37,10 +69,10 @@ def test_examples_are_short() -> None:
         assert len(path.read_text(encoding="utf-8").splitlines()) <= 60, path.name
 
 
-def test_a_robot_learns_which_object_and_where(served: Served, tmp_path: Path) -> None:
+def test_a_robot_learns_which_object_and_where(server: str, tmp_path: Path) -> None:
     masks = tmp_path / "masks.npz"
     done = run(
-        "which_object.py", served.url, "table", "what is the largest object?", "--masks", str(masks)
+        "which_object.py", server, "table", "what is the largest object?", "--masks", str(masks)
     )
     assert done.returncode == 0, done.stderr
     (found,) = [json.loads(line) for line in done.stdout.splitlines()]
@@ -56,19 +88,18 @@ def test_a_robot_learns_which_object_and_where(served: Served, tmp_path: Path) -
     assert mask_hw[int(y0) : int(y1) + 1, int(x0) : int(x1) + 1].any()
 
 
-def test_an_example_that_fails_says_why_and_no_token(served: Served) -> None:
-    done = run("which_object.py", served.url, "nowhere", "what is the largest object?")
+def test_an_example_that_fails_says_why_and_no_token(server: str) -> None:
+    done = run("which_object.py", server, "nowhere", "what is the largest object?")
     assert done.returncode == 1
     assert "expected a stream" in done.stderr
     assert TOKEN not in done.stdout + done.stderr
 
 
-def test_a_researcher_exports_what_was_seen_and_asked(
-    served: Served, client: Client, tmp_path: Path
-) -> None:
-    client.ask("table", "what is the largest object?")
-    label = client.lives("table")[0].label
-    done = run("export_history.py", served.url, "table", str(tmp_path), "--label", label)
+def test_a_researcher_exports_what_was_seen_and_asked(server: str, tmp_path: Path) -> None:
+    with Client(server, token=TOKEN) as client:
+        client.ask("table", "what is the largest object?")
+        label = client.lives("table")[0].label
+    done = run("export_history.py", server, "table", str(tmp_path), "--label", label)
     assert done.returncode == 0, done.stderr
     rows = {}
     for name in ("train", "test"):
@@ -85,8 +116,6 @@ def test_a_researcher_exports_what_was_seen_and_asked(
 
 
 def test_a_camera_becomes_masks_on_disk(tmp_path: Path) -> None:
-    if not (EMBEDDED / "manifest.json").is_file():
-        pytest.skip("the embedded set is not trained here: run `edgetwin distill embedded` first")
     video = str(ROOT / "examples" / "spatial.mp4")
     done = run("camera_to_masks.py", video, str(tmp_path), "--seconds", "20")
     assert done.returncode == 0, done.stderr
