@@ -13,6 +13,7 @@ from ..console import needs_extra
 from ..live.memory import Retention
 from ..models import load_models
 from ..serve.config import read_token
+from ..serve.given import specs_of
 from ..stream.spec import Opener
 from .backend import Backend
 from .hub_backend import HubBackend
@@ -88,9 +89,6 @@ def _hub(
     options: AgentOptions, folder: Path, openers: Mapping[str, Opener]
 ) -> Iterator[HubBackend]:
     from ..live.hub import LiveHub
-
-    with needs_extra("serve"):
-        from ..serve.serving import specs_of
 
     specs = specs_of(options)
     models = load_models(options.models, language=options.language)

@@ -95,6 +95,7 @@ def _uvicorn(server: TwinServer, settings: ServeSettings, sock: socket.socket) -
 
     from ..serve.access import Access, Logins
     from ..serve.limits import BodyLimit
+    from ..serve.server import http_protocol, quiet_logs
 
     app = server.streamable_http_app(
         streamable_http_path=PATH,
@@ -105,8 +106,13 @@ def _uvicorn(server: TwinServer, settings: ServeSettings, sock: socket.socket) -
     )
     bounded = BodyLimit(app, _BODY_BYTES, settings.limits.body_s)
     guarded = Access(bounded, settings, Logins(settings.token, most=1))
+    quiet_logs()
     config = uvicorn.Config(
         guarded,
+        http=http_protocol(settings.limits),
+        ws="none",
+        log_config=None,
+        proxy_headers=False,  # anybody can send them
         log_level="warning",
         access_log=False,
         server_header=False,

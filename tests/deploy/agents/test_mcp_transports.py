@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -28,7 +28,7 @@ from .fakes import FakeBackend
 
 ROOT = Path(__file__).parents[3]
 SERVER = [sys.executable, "-m", "edgetwin.tests.deploy.agents.stdio_main"]
-STOP_S = 2.0
+STOP_S = 5.0  # it takes one to two on an idle machine; these may be busy ones
 ASK = {
     "jsonrpc": "2.0",
     "id": 2,
@@ -111,6 +111,25 @@ def test_it_ends_with_a_question_under_way() -> None:
         ended(child)
 
 
+def test_it_ends_though_the_language_model_hangs() -> None:
+    with process("hub") as child:
+        begin(child)
+        send(child.stdin, ASK)
+        stream = {"name": "list_objects", "arguments": {"stream": "cell"}}
+        send(child.stdin, {"jsonrpc": "2.0", "id": 3, "method": "tools/call", "params": stream})
+        assert child.stdout is not None
+        assert json.loads(child.stdout.readline())["id"] == 3  # others are answered meanwhile
+        assert child.stdin is not None
+        child.stdin.close()
+        began = time.monotonic()
+        assert child.stderr is not None
+        assert child.stderr.readline() == b"ended\n"
+        assert time.monotonic() - began < STOP_S
+        assert child.wait(timeout=30) == 0
+        said = child.stderr.read().decode()
+        assert "left=['edgetwin-language']" in said, said  # a daemon in the model's own code
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_ends_it_while_its_input_is_open(number: int) -> None:
     with process("hold") as child:
@@ -175,7 +194,7 @@ def test_lines_are_whole_and_bounded(tmp_path: Path, how: str) -> None:
 
 @contextmanager
 def http(
-    host: str = "127.0.0.1", token: str | None = None, body_s: float = 10.0
+    host: str = "127.0.0.1", token: str | None = None, slow_s: float = 10.0
 ) -> Iterator[tuple[int, FakeBackend]]:
     """An HTTP server in a process of its own; yields its port."""
     code = (
@@ -183,7 +202,7 @@ def http(
         "from edgetwin.deploy.agents.serving import serve_http\n"
         "from edgetwin.deploy.serve.config import ServeLimits, ServeSettings\n"
         "from edgetwin.tests.deploy.agents.fakes import FakeBackend\n"
-        f"limits = ServeLimits(body_s={body_s!r})\n"
+        f"limits = ServeLimits(body_s={slow_s!r}, header_s={slow_s!r})\n"
         f"settings = ServeSettings(host={host!r}, port=0, token={token!r}, limits=limits)\n"
         "serve_http(FakeBackend(), settings)\n"
         "print('ended', file=sys.stderr)\n"
@@ -242,14 +261,19 @@ def test_other_names_pages_and_huge_bodies_are_refused() -> None:
         assert post(port, {"content-type": "text/plain"}).status_code in (400, 415)
 
 
-def test_a_body_that_dribbles_is_cut() -> None:
+def test_headers_and_bodies_that_dribble_are_cut() -> None:
     head = (
         b"POST /mcp HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-type: application/json\r\n"
         b"accept: application/json\r\ncontent-length: 100\r\n\r\n{"
     )
-    with http(body_s=0.3) as (port, _), socket.create_connection(("127.0.0.1", port), 5) as link:
-        link.sendall(head)
-        assert link.recv(65536).startswith(b"HTTP/1.1 408")
+    with http(slow_s=0.5) as (port, _):
+        with socket.create_connection(("127.0.0.1", port), 5) as link:
+            link.sendall(head)
+            assert link.recv(65536).startswith(b"HTTP/1.1 408")
+        with socket.create_connection(("127.0.0.1", port), 5) as link:
+            link.sendall(head[:40])
+            with suppress(ConnectionResetError):
+                assert link.recv(65536) == b""
         assert post(port, {}).status_code == 200  # others are served
 
 
