@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import httpx2
 import pytest
 from typer.main import get_command
 
@@ -41,12 +42,31 @@ def test_shell_blocks_name_real_commands() -> None:
     assert seen == {"make", "edgetwin"}
 
 
+def serves(words: list[str], folder: Path) -> None:
+    """The server starts, shows its page, answers for its stream and ends when it is told to."""
+    words = [w.replace("=examples/", f"={ROOT}/examples/") for w in words]
+    command = [sys.executable, "-m", "edgetwin.cli", *words, "--port", "0"]
+    with subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, text=True) as server:
+        try:
+            assert server.stdout is not None
+            address = server.stdout.readline().strip()
+            assert "<title>EdgeTwin" in httpx2.get(address).text
+            [stream] = httpx2.get(f"{address}api/streams").json()["streams"]
+            assert stream["id"] == "table"
+        finally:
+            server.terminate()
+        assert server.wait(20) == 0
+
+
 @embedded
 def test_shell_blocks_run(tmp_path: Path) -> None:
     for words in shell_lines():
         if words[0] == "edgetwin":
             words = [str(ROOT / w) if w.startswith("examples/") else w for w in words]
             words = [str(tmp_path / w) if w.startswith("out/") else w for w in words]
+            if words[1] == "serve":
+                serves(words[1:], tmp_path)
+                continue
             got = edgetwin(*words[1:])
             assert got.returncode == 0, got.stderr
 
