@@ -19,6 +19,7 @@ import math
 import time
 from collections.abc import Callable, Generator, Iterable
 from contextlib import closing
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -79,6 +80,7 @@ class Client:
         timeout_s: for a connection and between two pieces of an answer.
         retries: how often a request is repeated at most, where that is safe.
         from_environment: whether proxies may come from the environment.
+        ca_file: certificates to trust, PEM, such as the server's own; None: the usual ones.
 
     Raises (every method):
         EdgeTwinError: see :mod:`~edgetwin.deploy.client.errors`.
@@ -93,8 +95,9 @@ class Client:
         timeout_s: float = 10.0,
         retries: int = 2,
         from_environment: bool = False,
+        ca_file: Path | None = None,
     ) -> None:
-        self._server = Server(url, token, timeout_s, retries, from_environment)
+        self._server = Server(url, token, timeout_s, retries, from_environment, ca_file)
         self._http = http_library().Client(**self._server.options())
 
     def __repr__(self) -> str:

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import logging
 import random
+import ssl
 from dataclasses import dataclass, field
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
@@ -47,9 +49,10 @@ class Server:
         timeout_s: for a connection, and between two pieces of an answer.
         retries: how often a request is repeated at most, if that is safe.
         from_environment: whether proxies may come from the environment.
+        ca_file: certificates to trust, PEM; None: the usual ones.
 
     Raises:
-        InputError: if the address is none, or holds credentials.
+        InputError: if the address is none, or holds credentials, or a value is wrong.
     """
 
     url: str
@@ -57,6 +60,7 @@ class Server:
     timeout_s: float = 10.0
     retries: int = 2
     from_environment: bool = False
+    ca_file: Path | None = None
 
     def __post_init__(self) -> None:
         try:
@@ -100,7 +104,23 @@ class Server:
             "headers": self.headers(),
             "follow_redirects": False,
             "trust_env": self.from_environment,
+            "verify": self.trust() or True,
         }
+
+    def trust(self) -> ssl.SSLContext | None:
+        """What certificates are checked with; None: the libraries' own way, or no TLS.
+
+        Raises:
+            InputError: if ``ca_file`` holds no certificates.
+        """
+        if self.ca_file is None or not self.url.startswith("https:"):
+            return None
+        try:
+            return ssl.create_default_context(cafile=self.ca_file)
+        except (OSError, ssl.SSLError) as error:
+            raise InputError(
+                f"expected certificates in PEM at {self.ca_file}, got: {error}"
+            ) from None
 
     def socket_url(self, streams: tuple[str, ...]) -> str:
         """The address of the socket for some streams, or for all."""
@@ -116,6 +136,7 @@ class Server:
             "max_size": MOST_MESSAGE_BYTES,
             "logger": quiet_logger(),
             "proxy": True if self.from_environment else None,
+            **({"ssl": context} if (context := self.trust()) is not None else {}),
         }
 
 

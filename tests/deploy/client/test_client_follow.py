@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
+import ssl
+import subprocess
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -19,6 +22,7 @@ from edgetwin.deploy.client import AsyncClient, Client
 from edgetwin.deploy.client.errors import UnreachableError
 from edgetwin.deploy.client.replies import Following
 from edgetwin.deploy.live.records import Event, FrameCounts, SourceStatus, StreamStatus
+from edgetwin.twin.errors import InputError
 
 STATUS = StreamStatus(
     id="cam",
@@ -87,12 +91,13 @@ class Fake:
 
 
 @contextmanager
-def speaking(fake: Fake) -> Iterator[str]:
-    with serve(fake.talk, "127.0.0.1", 0, process_request=fake.listed) as server:
+def speaking(fake: Fake, tls: ssl.SSLContext | None = None) -> Iterator[str]:
+    with serve(fake.talk, "127.0.0.1", 0, process_request=fake.listed, ssl=tls) as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
         try:
-            yield f"http://127.0.0.1:{server.socket.getsockname()[1]}"
+            scheme = "http" if tls is None else "https"
+            yield f"{scheme}://127.0.0.1:{server.socket.getsockname()[1]}"
         finally:
             server.shutdown()
             thread.join()
@@ -149,6 +154,30 @@ def test_following_ends_when_there_is_no_connection_any_more() -> None:
         with pytest.raises(UnreachableError):
             next(following)
         assert fake.connections == 3  # the first one, and two more attempts after its break
+
+
+def test_a_certificate_that_is_named_is_trusted_and_no_other(tmp_path: Path) -> None:
+    """Over HTTP and over the socket."""
+    cert, key = tmp_path / "cert.pem", tmp_path / "key.pem"
+    words = ["-nodes", "-days", "1", "-subj", "/CN=x", "-addext", "subjectAltName=IP:127.0.0.1"]
+    made = subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "rsa:2048", *words, "-keyout", key, "-out", cert],
+        capture_output=True, check=False,
+    )  # fmt: skip
+    if made.returncode:
+        pytest.skip("openssl is not here to make a certificate")
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(cert, key)
+    with speaking(scripted(), tls) as url:
+        with Client(url, retries=3, timeout_s=5, ca_file=cert) as client:
+            assert [one.id for one in client.follow("cam")] == EXPECTED
+        with Client(url, retries=0, timeout_s=5) as client:
+            with pytest.raises(UnreachableError, match=r"(?i)certificate"):
+                client.events()
+            with pytest.raises(UnreachableError, match=r"(?i)certificate"):
+                next(client.watch())
+    with pytest.raises(InputError, match="certificates in PEM"):
+        Client(url, ca_file=key)
 
 
 def test_events_that_come_in_another_order_are_told_once() -> None:
