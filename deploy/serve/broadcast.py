@@ -16,9 +16,6 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 import anyio
 import anyio.to_thread
 
-from ...twin.errors import EdgeTwinError
-from ..stream.secrets import redacted
-
 if TYPE_CHECKING:
     from ..live.stream import LiveStream, Moment
 
@@ -120,8 +117,8 @@ class Shared(Generic[T]):
     async def _take(self, moment: Moment) -> None:
         try:
             made = await anyio.to_thread.run_sync(self._make, moment, limiter=self._threads)
-        except (EdgeTwinError, ValueError) as error:  # one picture less, told, not the end of all
-            _log.error("frame %d: %s", moment.frame.index, redacted(str(error)))
+        except Exception as error:  # whatever drawing meets: one picture less, not the end of all
+            _log.error("frame %d: %s %s", moment.frame.index, type(error).__name__, error)
             return
         self.made += 1
         async with self._changed:

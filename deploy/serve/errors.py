@@ -80,14 +80,21 @@ def retry_after(error: EdgeTwinError) -> str:
 
 
 async def refusal(
-    scope: Scope, receive: Receive, send: Send, status: int, code: str, message: str
+    scope: Scope,
+    receive: Receive,
+    send: Send,
+    status: int,
+    code: str,
+    message: str,
+    *,
+    close: bool = False,
 ) -> None:
-    """Answer a request, or a WebSocket's handshake, with a refusal."""
+    """Answer a request, or a WebSocket's handshake, with a refusal; ``close`` its connection."""
     headers = {"Cache-Control": "no-store"}
     if status == 401:
         headers["WWW-Authenticate"] = 'Bearer realm="edgetwin"'
-    if status in (408, 413):
-        headers["Connection"] = "close"  # the rest of the body is not read
+    if close:
+        headers["Connection"] = "close"
     if status in (429, 503):
         headers["Retry-After"] = "1"
     response = JSONResponse(error_body(code, message), status, headers)

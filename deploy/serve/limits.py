@@ -93,7 +93,7 @@ class BodyLimit:
                         return await self._too_large(scope, receive, send)
         except TimeoutError:
             message_text = f"expected the whole body within {self._most_s:g} s"
-            return await refusal(scope, receive, send, 408, "too_slow", message_text)
+            return await refusal(scope, receive, send, 408, "too_slow", message_text, close=True)
         given = False
 
         async def replay() -> Message:
@@ -107,7 +107,8 @@ class BodyLimit:
 
     async def _too_large(self, scope: Scope, receive: Receive, send: Send) -> None:
         message = f"expected a body of at most {self._most_bytes} bytes, got more"
-        await refusal(scope, receive, send, 413, "too_large", message)
+        # The rest of the body is not read.
+        await refusal(scope, receive, send, 413, "too_large", message, close=True)
 
 
 class SafeHeaders:

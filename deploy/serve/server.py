@@ -29,6 +29,7 @@ from uvicorn.protocols.websockets.auto import AutoWebSocketsProtocol
 from ...twin.errors import InputError, MissingExtraError
 from ..stream.secrets import redacted
 from .config import ServeLimits, ServeSettings
+from .errors import refusal
 from .state import Serving
 
 __all__ = ["Server", "bound", "http_protocol", "quiet_logs"]
@@ -73,10 +74,22 @@ class _Watched:
 
 
 class _Http(_Watched, H11Protocol):
-    """HTTP/1.1 whose header must come within a time."""
+    """HTTP/1.1 whose header must come within a time, on so many connections."""
 
     _header_s = 10.0
+    _most = 256
     _late: asyncio.TimerHandle | None = None
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._served, self.app = self.app, self._unless_crowded
+
+    async def _unless_crowded(self, scope: Any, receive: Any, send: Any) -> None:
+        if len(self.connections) > self._most:
+            message = f"expected at most {self._most} connections, got more: try again in a moment"
+            await refusal(scope, receive, send, 503, "busy", message, close=True)
+        else:
+            await self._served(scope, receive, send)
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Wait for a header from now on."""
@@ -116,7 +129,11 @@ def http_protocol(limits: ServeLimits) -> type[asyncio.Protocol]:
 
 
 def _times(limits: ServeLimits) -> dict[str, Any]:
-    return {"_write_s": limits.write_s, "_header_s": limits.header_s}
+    return {
+        "_write_s": limits.write_s,
+        "_header_s": limits.header_s,
+        "_most": limits.connections,
+    }
 
 
 class _Discreet(logging.Filter):
@@ -167,7 +184,6 @@ class Server(uvicorn.Server):
                 access_log=False,  # query strings are nobody's business
                 proxy_headers=False,  # anybody can send them
                 server_header=False,
-                limit_concurrency=limits.connections,
                 backlog=128,
                 timeout_keep_alive=max(1, round(limits.header_s / 2)),
                 timeout_graceful_shutdown=_ENDING_S,

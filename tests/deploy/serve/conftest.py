@@ -49,7 +49,7 @@ def guarded(hub: LiveHub) -> Iterator[Served]:
         yield found
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def web(served: Served) -> Iterator[httpx2.Client]:
     with httpx2.Client(base_url=served.url, timeout=20, trust_env=False) as client:
         yield client

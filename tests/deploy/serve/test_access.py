@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
+from contextlib import closing
+from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
 
@@ -113,9 +115,13 @@ def status(served: Served, method: str, path: str, headers: dict[str, str]) -> i
                 return 101
         except InvalidStatus as error:
             return error.response.status_code
-    url = f"{served.url}{path}"
-    with httpx2.stream(method, url, headers=headers, timeout=10, trust_env=False) as response:
-        return response.status_code
+    link = HTTPConnection(served.host, served.port, timeout=10)
+    link.putrequest(method, path, skip_host="Host" in headers)
+    for name, value in headers.items():
+        link.putheader(name, value)
+    link.endheaders()
+    with closing(link):
+        return link.getresponse().status
 
 
 def test_every_route_is_listed(guarded: Served) -> None:

@@ -14,8 +14,6 @@ from edgetwin.deploy.live.errors import BusyError, UnknownError
 from edgetwin.deploy.serve.errors import TABLE, told
 from edgetwin.twin.errors import EdgeTwinError, InputError, StepError
 
-from .served import Served
-
 
 def kinds(base: type[EdgeTwinError]) -> Iterator[type[EdgeTwinError]]:
     for kind in base.__subclasses__():
@@ -98,21 +96,21 @@ def test_messages_hold_no_credentials() -> None:
     ],
 )
 def test_refusals_have_one_shape(
-    served: Served, method: str, path: str, body: object, status: int, code: str
+    web: httpx2.Client, method: str, path: str, body: object, status: int, code: str
 ) -> None:
-    got = httpx2.request(method, f"{served.url}{path}", json=body, timeout=20)
+    got = web.request(method, path, json=body)
     error = got.json()["error"]
     assert (got.status_code, error["code"]) == (status, code), error
     assert error["message"]
     assert set(got.json()) == {"error"}
 
 
-def test_what_was_wrong_is_not_given_back(served: Served) -> None:
+def test_what_was_wrong_is_not_given_back(web: httpx2.Client) -> None:
     body = {"source": "rtsp://me:pl4nted@camera/x", "passphrase": "pl4nted", "fps": "pl4nted"}
-    got = httpx2.post(f"{served.url}/api/streams", json=body)
+    got = web.post("/api/streams", json=body)
     assert got.status_code == 422
     assert "pl4nted" not in got.text
     broken = b'{"source": "rtsp://me:pl4nted@camera/x"'
-    got = httpx2.post(f"{served.url}/api/streams", content=broken)
+    got = web.post("/api/streams", content=broken)
     assert got.status_code == 422
     assert "pl4nted" not in got.text

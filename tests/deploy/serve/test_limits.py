@@ -170,6 +170,8 @@ def test_connections_are_so_many(strict: Served) -> None:
     try:
         answer = strict.raw(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n", 2)
         assert status(answer) == 503
+        assert b"retry-after: 1" in answer.lower()
+        assert b'"busy"' in answer
     finally:
         for link in links:
             link.close()

@@ -102,14 +102,15 @@ def test_none_of_them_leaves(media: Served) -> None:
     assert not told
 
 
-@pytest.mark.parametrize("up", UPS)
 @pytest.mark.parametrize("target", ["secret.txt", "etc/passwd"])
-def test_none_of_them_is_opened_as_a_source(media: Served, up: str, target: str) -> None:
-    for source in (f"{up}/{target}", f"x/{up}/{up}/{target}", f"{up}/" * 12 + target):
-        got = httpx2.post(f"{media.url}/api/streams", json={"source": source})
-        assert got.status_code == 400, source
-        assert "planted-outside" not in got.text
-        assert "root:" not in got.text
+def test_none_of_them_is_opened_as_a_source(media: Served, target: str) -> None:
+    with httpx2.Client(base_url=media.url, timeout=20) as web:
+        for up in UPS:
+            for source in (f"{up}/{target}", f"x/{up}/{up}/{target}", f"{up}/" * 12 + target):
+                got = web.post("/api/streams", json={"source": source})
+                assert got.status_code == 400, source
+                assert "planted-outside" not in got.text
+                assert "root:" not in got.text
 
 
 @pytest.mark.parametrize("stream_id", ["../up", "a/b", "a\\b", ".", "..", "%2e", "a b", "A", "é"])
