@@ -195,7 +195,8 @@ export class Stage {
     );
     for (const group of this.ghosts.children) {
       const box = group.firstChild.getBBox();
-      setAttribute(group.lastChild, "x", box.x);
+      const wide = group.lastChild.getBBox().width;
+      setAttribute(group.lastChild, "x", Math.max(0, Math.min(box.x, this.twin.width - wide)));
       setAttribute(group.lastChild, "y", Math.max(LETTER_PX * this.unit, box.y - 3 * this.unit));
     }
   }
