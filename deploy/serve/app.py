@@ -16,7 +16,8 @@ from . import chat, page, pictures, probes, questions, sockets, standing, stream
 from .access import Access
 from .config import ServeSettings
 from .errors import install
-from .limits import BodyLimit, SafeHeaders
+from .headers import SafeHeaders
+from .limits import BodyLimit
 from .records import ErrorBody
 from .state import Serving
 

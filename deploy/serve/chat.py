@@ -9,7 +9,6 @@ Not covered: tools, pictures in messages, sampling options (read and not used), 
 
 from __future__ import annotations
 
-import asyncio
 import json
 import time
 import uuid
@@ -24,8 +23,8 @@ from ...reasoner.prompts import Mode
 from ...twin.errors import EdgeTwinError, QueryError
 from ..ask_text import answer_text
 from ..live.errors import UnknownError
+from .answering import Answering, Heard, answered
 from .errors import error_body, told
-from .questions import Told, answered, pieces
 from .records import ErrorBody
 from .state import Serving, State
 from .streaming import Going
@@ -157,17 +156,12 @@ async def complete(body: Chat, serving: State) -> Response | Completion:
     if not body.stream:
         record = await _ask(serving, stream_id, body)
         return _completion(head, record)
-    told_to: Told = asyncio.Queue()
-    task = asyncio.create_task(_ask(serving, stream_id, body, told_to))
-    await asyncio.wait({task}, timeout=0)
-    await asyncio.sleep(0)
-    if task.done():
-        task.result()
-    return Going(_chunks(head, task, told_to), "text/event-stream")
+    answering = Answering(lambda heard: _ask(serving, stream_id, body, heard))
+    return Going(_chunks(head, await answering.begun()), "text/event-stream")
 
 
 async def _ask(
-    serving: Serving, stream_id: str, body: Chat, told_to: Told | None = None
+    serving: Serving, stream_id: str, body: Chat, heard: Heard | None = None
 ) -> dict[str, Any]:
     serving.refuse_when_draining()
     *earlier, question = body.messages
@@ -182,9 +176,12 @@ async def _ask(
         session = found
     asked = {"question": question.text(), "mode": body.mode, "session": session}
     try:
-        record = await answered(serving, stream_id, asked, told_to)
-    except EdgeTwinError:  # refused for now: the chat may go on later
-        await _close(serving, serving.conversations.keep(stream_id, said, session))
+        record = await answered(serving, stream_id, asked, heard)
+    except EdgeTwinError:
+        if found is None:
+            await _close(serving, [session])
+        else:  # refused for now: the chat may go on later
+            await _close(serving, serving.conversations.keep(stream_id, said, session))
         raise
     record = {**record, "warnings": [*record.get("warnings", ()), *notes]}
     said += [("user", question.text()), ("assistant", _text(record))]
@@ -192,16 +189,14 @@ async def _ask(
     return record
 
 
-async def _chunks(
-    head: dict[str, Any], task: asyncio.Task[dict[str, Any]], told_to: Told
-) -> AsyncGenerator[bytes, None]:
+async def _chunks(head: dict[str, Any], answering: Answering) -> AsyncGenerator[bytes, None]:
     """Yield the rationale as ``reasoning_content`` while it is written, then the answer."""
     yield _chunk(head, {"role": "assistant", "content": ""})
-    async for kind, data in pieces(task, told_to):
+    async for kind, data in answering.pieces():
         if kind == "text":
             yield _chunk(head, {"reasoning_content": data})
     try:
-        record = await task
+        record = await answering.record()
     except EdgeTwinError as error:
         _, code, message = told(error)
         yield f"data: {json.dumps(error_body(code, message))}\n\n".encode()

@@ -29,9 +29,12 @@ class Conversations:
 
     def keep(self, stream: str, said: Sequence[Said], session: str) -> list[str]:
         """Remember which session answered the last of these; return those to be closed instead."""
-        self._sessions[_digest(stream, said)] = session
-        surplus = len(self._sessions) - self._most
-        return [self._sessions.popitem(last=False)[1] for _ in range(max(0, surplus))]
+        key = _digest(stream, said)
+        given_up = [self._sessions.pop(key)] if key in self._sessions else []
+        self._sessions[key] = session
+        while len(self._sessions) > self._most:
+            given_up.append(self._sessions.popitem(last=False)[1])
+        return given_up
 
 
 def _digest(stream: str, said: Sequence[Said]) -> str:

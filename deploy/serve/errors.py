@@ -22,6 +22,7 @@ from ...twin.errors import EdgeTwinError
 from ..live.compiling import NoPlanError
 from ..live.errors import BusyError, UnknownError
 from ..stream.secrets import redacted
+from .headers import STRICT
 
 __all__ = ["TABLE", "DrainingError", "NotReadyError", "error_body", "install", "refusal", "told"]
 
@@ -146,4 +147,5 @@ async def _http(request: Request, error: Exception) -> JSONResponse:
 
 async def _unmeant(request: Request, error: Exception) -> JSONResponse:
     _log.error("unexpected %s at %s", type(error).__name__, request.scope.get("path"))
-    return JSONResponse(error_body("internal", "this is a fault of the server; see its log"), 500)
+    body = error_body("internal", "this is a fault of the server; see its log")
+    return JSONResponse(body, 500, STRICT)  # outside the layer that adds them

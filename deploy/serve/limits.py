@@ -10,28 +10,13 @@ import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ..live.errors import BusyError
 from .errors import refusal
 
-__all__ = ["CONTENT_SECURITY_POLICY", "BodyLimit", "SafeHeaders", "Slots"]
-
-CONTENT_SECURITY_POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; media-src 'self'; "
-    "connect-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'; "
-    "require-trusted-types-for 'script'"
-)
-_HEADERS = {
-    "Content-Security-Policy": CONTENT_SECURITY_POLICY,
-    "X-Content-Type-Options": "nosniff",
-    "X-Frame-Options": "DENY",
-    "Referrer-Policy": "no-referrer",
-    "Cross-Origin-Resource-Policy": "same-origin",
-    "Cross-Origin-Opener-Policy": "same-origin",
-    "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
-}
+__all__ = ["BodyLimit", "Slots"]
 
 
 class Slots:
@@ -109,28 +94,3 @@ class BodyLimit:
         message = f"expected a body of at most {self._most_bytes} bytes, got more"
         # The rest of the body is not read.
         await refusal(scope, receive, send, 413, "too_large", message, close=True)
-
-
-class SafeHeaders:
-    """ASGI layer that adds to every answer what browsers are to be strict about."""
-
-    def __init__(self, app: ASGIApp, secure: bool) -> None:
-        self._app = app
-        self._headers = dict(_HEADERS)
-        if secure:
-            self._headers["Strict-Transport-Security"] = "max-age=31536000"
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass on, adding headers; nothing of the API is kept by caches."""
-        if scope["type"] not in ("http", "websocket"):
-            return await self._app(scope, receive, send)
-
-        async def safe(message: Message) -> None:
-            if message["type"] in ("http.response.start", "websocket.http.response.start"):
-                headers = MutableHeaders(scope=message)
-                for name, value in self._headers.items():
-                    headers.setdefault(name, value)
-                headers.setdefault("Cache-Control", "no-store")
-            await send(message)
-
-        return await self._app(scope, receive, safe)

@@ -32,7 +32,7 @@ from .config import ServeLimits, ServeSettings
 from .errors import refusal
 from .state import Serving
 
-__all__ = ["Server", "bound", "http_protocol", "quiet_logs"]
+__all__ = ["Redacting", "Server", "bound", "http_protocol", "quiet_logs"]
 
 _MAX_HEADER = 16 * 1024  # bytes
 _ENDING_S = 3  # that connections get to end after the drain
@@ -256,17 +256,18 @@ def bound(settings: ServeSettings) -> socket.socket:
     return listening
 
 
-class _Redacting(logging.Formatter):
+class Redacting(logging.Formatter):
     """Takes credentials out of whole entries, tracebacks too."""
 
     def format(self, record: logging.LogRecord) -> str:
+        """Return the entry as text."""
         return redacted(super().format(record))
 
 
 def quiet_logs() -> None:
     """Send warnings of the server and its libraries to stderr, without credentials."""
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(_Redacting("%(levelname)s %(name)s: %(message)s"))
+    handler.setFormatter(Redacting("%(levelname)s %(name)s: %(message)s"))
     for name in ("uvicorn", "edgetwin", "asyncio", "aiortc", "aioice"):
         logger = logging.getLogger(name)
         logger.handlers[:] = [handler]

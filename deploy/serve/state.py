@@ -50,7 +50,6 @@ class Serving:
         self.hub, self.settings = hub, settings
         self.logins = Logins(settings.token, limits.logins)
         self.draining = asyncio.Event()
-        self.going = 0  # answers that are streamed out
         self.calls = anyio.CapacityLimiter(limits.calls)
         self.pictures = anyio.CapacityLimiter(2)  # encoders: more would starve perception
         self.asking = anyio.CapacityLimiter(limits.questions)
@@ -86,8 +85,8 @@ class Serving:
 
     @property
     def busy(self) -> bool:
-        """Whether a question is being answered or its answer sent."""
-        return bool(self.questions.used or self.going)
+        """Whether a question is being answered."""
+        return self.questions.used > 0
 
     def refuse_when_draining(self) -> None:
         """Raise DrainingError once the server is stopping."""

@@ -128,3 +128,15 @@ def test_sessions_of_chats_are_bounded(hub: LiveHub) -> None:
     assert found.take("table", [("user", "9")]) == "s9"
     assert found.take("table", [("user", "9")]) is None
     assert found.take("other", [("user", "8")]) is None
+
+
+def test_a_busy_server_refuses_a_chat_with_a_status_and_keeps_no_session(served: Served) -> None:
+    state = served.app.state.serving
+    before = httpx2.get(f"{served.url}/api/sessions").json()["sessions"]
+    body = {"messages": [{"role": "user", "content": DRINK}]}
+    with state.questions.one(), state.questions.one():
+        for stream in (False, True):
+            got = httpx2.post(f"{served.url}/v1/chat/completions", json={**body, "stream": stream})
+            assert got.status_code == 429
+            assert int(got.headers["retry-after"]) >= 1
+    assert httpx2.get(f"{served.url}/api/sessions").json()["sessions"] == before

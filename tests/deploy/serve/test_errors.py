@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import httpx2
 import pytest
@@ -12,7 +12,10 @@ import pytest
 import edgetwin
 from edgetwin.deploy.live.errors import BusyError, UnknownError
 from edgetwin.deploy.serve.errors import TABLE, told
+from edgetwin.deploy.serve.server import Redacting
 from edgetwin.twin.errors import EdgeTwinError, InputError, StepError
+
+from .served import serve
 
 
 def kinds(base: type[EdgeTwinError]) -> Iterator[type[EdgeTwinError]]:
@@ -114,3 +117,34 @@ def test_what_was_wrong_is_not_given_back(web: httpx2.Client) -> None:
     got = web.post("/api/streams", content=broken)
     assert got.status_code == 422
     assert "pl4nted" not in got.text
+
+
+class Broken:
+    """A hub in which something is wrong that nobody thought of."""
+
+    def __init__(self) -> None:
+        self.standing = self
+
+    def listen(self, heard: object) -> Callable[[], None]:
+        return lambda: None
+
+    def streams(self) -> list[object]:
+        return []
+
+    def stream(self, stream_id: str) -> object:
+        raise RuntimeError("rtsp://me:pl4nted@camera/x")
+
+
+def test_a_fault_of_the_server_tells_outsiders_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("ERROR", "uvicorn.error")
+    with serve(Broken()) as broken:
+        got = httpx2.get(f"{broken.url}/api/streams/x")
+        assert got.status_code == 500
+        assert got.json()["error"]["code"] == "internal"
+        assert "pl4nted" not in got.text
+        assert "default-src 'none'" in got.headers["content-security-policy"]
+        assert httpx2.get(f"{broken.url}/healthz").status_code == 200
+    (logged,) = [r for r in caplog.records if r.exc_info and r.name == "uvicorn.error"]
+    text = Redacting("%(message)s").format(logged)
+    assert "RuntimeError" in text
+    assert "pl4nted" not in text
