@@ -62,6 +62,7 @@ def light(moment: Moment) -> str:
     return json.dumps(
         {
             "type": "twin",
+            "run": moment.run,
             "index": twin.index,
             "timestamp_s": round(twin.timestamp_s, 4),
             "age_ms": age_ms(moment.captured_at),

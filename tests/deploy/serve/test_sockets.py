@@ -64,6 +64,7 @@ def test_a_status_first_then_light_twins(served: Served) -> None:
         assert twin["type"] == "twin"
         assert twin["stream"] == "table"
         assert (twin["width"], twin["height"]) == (256, 256)
+        assert twin["run"] >= 1
         assert 0 <= twin["age_ms"] < 5000
         assert twin["objects"]
         for obj in twin["objects"]:
