@@ -51,7 +51,7 @@ def an_event(number: int, stream: str = "table") -> Event:
     )
 
 
-def test_a_status_first_then_light_twins(served: Served) -> None:
+def test_a_status_first_then_light_twins(served: Served, hub: LiveHub) -> None:
     with ws(served) as link:
         first = json.loads(link.recv(5))
         assert first.pop("type") == "status"
@@ -64,7 +64,7 @@ def test_a_status_first_then_light_twins(served: Served) -> None:
         assert twin["type"] == "twin"
         assert twin["stream"] == "table"
         assert (twin["width"], twin["height"]) == (256, 256)
-        assert twin["run"] >= 1
+        assert twin["run"] == hub.stream("table").latest().run
         assert 0 <= twin["age_ms"] < 5000
         assert twin["objects"]
         for obj in twin["objects"]:
