@@ -23,7 +23,8 @@ async def call(client: Client, tool: str, **arguments: Any) -> dict[str, Any]:
     result = await client.call_tool(tool, arguments)
     if result.is_error or result.structured_content is None:
         raise SystemExit(f"{tool}: {result.content[0]}")
-    return result.structured_content
+    record: dict[str, Any] = result.structured_content
+    return record
 
 
 async def main(source: str, question: str) -> None:

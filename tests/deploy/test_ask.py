@@ -319,10 +319,10 @@ def test_ctrl_c_ends_the_answer_for_a_person_and_the_run_for_a_pipe(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     class Interrupted(Asker):
-        def ask(self, question: str) -> dict[str, Any]:
+        def ask(self, question: str, **chosen: Any) -> dict[str, Any]:
             if "slow" in question:
                 raise KeyboardInterrupt
-            return super().ask(question)
+            return super().ask(question, **chosen)
 
     asker = Interrupted(scripted(RED)[1], FileFeed(TwinFile(folder)))
     Conversation(asker, talking=True).run(["a slow one", "what is red?"])

@@ -260,9 +260,9 @@ def test_words_are_parsed_and_bounded() -> None:
 
 def test_an_interrupted_frame_is_in_every_file_or_in_none(tmp_path: Path) -> None:
     class Interrupted(TwinStore):
-        def append(self, twin: FrameTwin) -> None:
-            super().append(twin)
-            if twin.index == 1:
+        def append(self, frame: FrameTwin, at: float | None = None) -> None:
+            super().append(frame, at)
+            if frame.index == 1:
                 signal.raise_signal(signal.SIGINT)
 
     def write_three() -> None:
