@@ -48,10 +48,15 @@ SHOWN = (
     "pydantic-core",
 )
 # Writes what runs it, then is `edgetwin`: argv[1] is the facts' file, the rest is for edgetwin.
+# An answer may take ten minutes in place of ten seconds: emulation is slow, and slower beside
+# other work, and what is tried is the answer.
 PROGRAM = f"""
 import json, platform, sys
+from functools import partial
 from importlib import metadata
 import edgetwin
+from edgetwin.reasoner import rollout
+rollout.Budget = partial(rollout.Budget, seconds=600.0)
 facts = {{"machine": platform.machine(), "python": platform.python_version(),
          "libc": " ".join(platform.libc_ver()), "edgetwin": edgetwin.__file__,
          "packages": {{name: metadata.version(name) for name in {SHOWN!r}}}}}
