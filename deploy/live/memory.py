@@ -213,6 +213,7 @@ class StreamMemory:
 
     def status(self) -> MemoryStatus:
         """What became of the frames."""
+        size = self._bytes()  # not under the lock that append() takes: a disk may hang
         with self._changed:
             return MemoryStatus(
                 appended=self._appended,
@@ -220,7 +221,7 @@ class StreamMemory:
                 waiting=self._waiting(),
                 unstored=dict(self._unstored),
                 frames=self._held[0],
-                bytes=self._bytes(),
+                bytes=size,
                 error=self._error,
             )
 
@@ -318,8 +319,9 @@ class StreamMemory:
         return True
 
     def _note(self) -> None:
+        held = (self._store.held, self._store.stored)  # waits for another thread's write
         with self._changed:
-            self._held = (self._store.held, self._store.stored)
+            self._held = max(self._held, held, key=lambda pair: pair[1])  # not an older one
             self._error, self._reason = "", "disk"
             self._changed.notify_all()
 

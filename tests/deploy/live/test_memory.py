@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -168,6 +169,28 @@ print(json.dumps([vars(full), vars(after), warnings, later, kept, slowest, event
     assert kept == sorted(set(kept))
 
 
+def test_a_disk_that_hangs_delays_no_frame(memory: StreamMemory) -> None:
+    """Another program's write holds the store, and with it the writing thread."""
+    fill(memory, 5, time.time() - 1)
+    other = sqlite3.connect(memory.path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    slowest, begin = 0.0, time.monotonic()
+    for i in range(5, 65):
+        before = time.perf_counter()
+        assert memory.append(frame_of(1, i), time.time())
+        memory.counts(), memory.status(), memory.warnings()
+        slowest = max(slowest, time.perf_counter() - before)
+        time.sleep(0.02)
+    assert memory.status().waiting == 60
+    assert memory.status().stored == 5
+    other.execute("ROLLBACK")
+    other.close()
+    assert slowest < 0.5  # the writer waits 5 s for its turn
+    assert time.monotonic() - begin < 5
+    assert memory.sync(10.0)
+    assert [frame for _, frame in memory.frames()] == [frame_of(1, i) for i in range(65)]
+
+
 def test_a_reader_that_holds_the_log_stops_recording_before_the_bound(tmp_path: Path) -> None:
     memory = StreamMemory(tmp_path / "twin.sqlite", RETENTION)
     fill(memory, 10, time.time())
@@ -236,7 +259,10 @@ def test_a_store_is_shown_checked_and_followed_while_it_is_written(tmp_path: Pat
 
 def test_recording_costs_less_than_a_tenth_of_a_core(tmp_path: Path) -> None:
     """30 frames/s of 8 objects, with deletion for size at work; measured as processor time."""
-    frames = [frame_of(1, i) for i in range(2400)]
+    some = [frame_of(1, i) for i in range(40)]
+    frames = [
+        some[i % 40].model_copy(update={"index": i, "timestamp_s": i / FPS}) for i in range(1800)
+    ]
     memory = StreamMemory(tmp_path / "twin.sqlite", Retention(max_bytes=4 * 2**20))
     begin = time.process_time()
     for i, frame in enumerate(frames):
