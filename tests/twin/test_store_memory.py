@@ -247,9 +247,12 @@ def test_what_is_too_old_goes_by_its_own_wall_time(
     assert kept == [i for i in range(39, 100) if not 50 <= i < 54]
     with TwinStore(path, retention=Retention(max_age_s=60)) as store, reading(path) as db:
         assert db.execute("SELECT count(*) FROM object_seen").fetchone()[0] == 2 * len(kept)
+        store.record_answer({"ids": [1]})  # dated by the real clock, long before NOON
+        assert len(store.answers()) == 1
         store.append(scene(0, "mug"), at=now)
         store.flush()
         assert store.held == len(kept) + 1
+        assert store.answers() == []
         assert db.execute("SELECT count(*) FROM events").fetchone()[0] == 0
 
 
