@@ -81,7 +81,7 @@ def test_a_status_first_then_light_twins(served: Served, hub: LiveHub) -> None:
 def test_a_status_every_two_seconds(served: Served) -> None:
     with ws(served) as link:
         kinds = [m["type"] for m in messages(link, 4.5)]
-    assert kinds.count("status") == 3
+    assert 2 <= kinds.count("status") <= 3
 
 
 def test_without_a_name_all_streams_are_told(served: Served) -> None:
