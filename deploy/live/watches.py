@@ -233,6 +233,8 @@ class Watch:
             condition = self.rule.condition
             notes += [f"when: {condition.text}"] if condition is not None else []
             notes += self.rule.notes
+            if not self.wanted.known:
+                notes.append("asked in words of its own: see whether the plan means it")
             if self._problem:
                 notes.append(f"the plan cannot be computed at the moment: {self._problem}")
         if self._already:

@@ -88,6 +88,11 @@ _LEAD = re.compile(
     r"(?: (?:please|at once|immediately|right away))?,? "
     r"(?:(?:as soon as|when(?:ever)?|if(?: ever)?|once|any time|every time|each time|the moment)(?: that)? )"
 )
+# Any few words before "when": what is no question and no request by itself is a wish.
+_ANY_LEAD = re.compile(
+    r"^(?!(?:which|what|where|who|how|why|when|is|are|was|were|did|does|do|find|show|point|count|list|mark|select|segment|watch|wait|look|keep)\b)"
+    r"(?:[\w',-]+ ){1,7}?(?:as soon as|when(?:ever)?|if|once|the moment|(?:each|every|any) time)(?: that)? "
+)
 _BARE_LEAD = re.compile(
     r"^(?:watch(?: out)?|look(?: out)?|wait|keep watch|keep an eye out) for |^(?:when(?:ever)?|if|once|as soon as) (?=.+)"
 )
@@ -121,7 +126,7 @@ _WAYS = {
 _WAY = "|".join(f"(?:{way})" for way in _WAYS)
 _MOVES = (
     r"(?:moves?|is moved|are moved|gets? moved|starts? (?:to move|moving)|is moving|begins? to move|"
-    r"changes? (?:its )?(?:place|position)|shifts?|slides?|rolls?|is pushed|travels?|drifts?|goes|go|"
+    r"changes? (?:its )?(?:place|position)|shifts?|slides?|rolls?|(?:is|are|gets?|was) (?:being )?(?:pushed|shifted|pulled|dragged|touched|nudged|slid)|travels?|drifts?|goes|go|"
     r"is in motion|(?:has|have) (?:been )?(?:moved|shifted)|moved)"
 )
 _APPEARS = (
@@ -152,6 +157,8 @@ def rewrite(question: str) -> Wanted:
     text = clean.rstrip("?").strip().casefold()
     bare = _LEAD.sub("", text, count=1)
     if bare == text:
+        bare = _ANY_LEAD.sub("", text, count=1)
+    if bare == text:
         bare = _BARE_LEAD.sub("", text, count=1)
         if bare == text:
             return Wanted(clean if clean.endswith("?") else question.strip(), known=False)
@@ -180,10 +187,12 @@ def _there_is(text: str) -> Wanted | None:
         r"^(?:there (?:is|are|'s|comes?)|there's|(?:you|it|the camera) (?:can )?(?:sees?|finds?|spots?|detects?)|i have|we have) (.+)$",
         text,
     )
+    bounds = "|".join(_BOUNDS)
+    if match is None:  # "more than two mugs are on the table"
+        match = re.match(rf"^((?:{bounds}) {_NUMBER} .+?) (?:is|are) (?:.*)$", text)
     if match is None:
         return None
     rest = re.sub(r" (?:left|any ?more)$", "", match[1])
-    bounds = "|".join(_BOUNDS)
     many = re.match(rf"^(?:({bounds}) )?{_NUMBER} (.+)$", rest)
     if many is not None:
         value = float(_NUMBERS.get(many[2], many[2]))
@@ -192,6 +201,9 @@ def _there_is(text: str) -> Wanted | None:
     none = re.match(r"^(?:no|not any|none of the) (.+)$", rest)
     if none is not None:
         return Wanted(f"How many {_plural(none[1])} are there?", Condition("==", 0.0))
+    beside = re.match(rf"^(.+?) ({_RELATION}) (.+)$", rest)
+    if beside is not None:
+        rest = f"{beside[1]} {_plain(beside[2])} {beside[3]}"
     return _edge(rest) or _near(rest) or Wanted(f"Find {_the(rest)}.")
 
 
@@ -230,6 +242,11 @@ def _person(text: str) -> Wanted | None:
 
 def _edge(text: str) -> Wanted | None:
     """ "a cup is near the left edge of the table": the twin knows the picture's edges only"""
+    over = re.match(
+        rf"^(.+?) (?:is |are )?about to (?:go|fall|roll|slide|drop) (?:over|off) {_EDGE}$", text
+    )
+    if over is not None:
+        text = f"{over[1]} at the {f'{over[2]} ' if over[2] else ''}edge"
     verbs = r"(?: (?:is|are|comes?|gets?|moves?|goes|rolls?|slides?|lies|sits|stands))?"
     close = (
         r"(?: (?:too )?(?:near(?:er)?(?: to)?|close(?:r)?(?: to)?|next to|at|by|to|towards?|on))"
@@ -269,7 +286,9 @@ def _subject(text: str) -> Wanted | None:
         match = re.match(rf"^(.+?) (?:suddenly |slowly |quickly )?{pattern}$", text)
         if match is not None and not match[1].endswith((" is", " are", " that")):
             return Wanted(f"Find {_the(match[1])} that {post(match)}.")
-    covers = re.match(r"^(.+?) (?:covers?(?: up)?|hides?) (.+)$", text)
+    covers = re.match(
+        r"^(.+?) (?:covers?(?: up)?|hides?|blocks?(?: (?:the|our|my) view of)?) (.+)$", text
+    )
     if covers is not None:
         return Wanted(f"Find {_the(covers[2])} that was hidden behind {_the(covers[1])}.")
     related = re.match(
@@ -295,7 +314,7 @@ _VERBS: tuple[tuple[str, Callable[[re.Match[str]], str]], ...] = (
     (rf"{_HIDES} (.+)", lambda m: f"was hidden behind {_the(m[2])}"),
     (_GOES, lambda m: "disappeared"),
     (rf"{_MOVES}(?: ({_WAY}))?", lambda m: f"moved{_way(m[2])}"),
-    (r"(?:falls?(?: down| over)?|drops?|is dropped|goes down|sinks?)", lambda m: "moved down"),
+    (r"(?:(?:falls?|tumbles?)(?: down| over)?|drops?|is dropped|goes down|sinks?)", lambda m: "moved down"),
     (r"(?:rises?|goes up|is (?:picked|lifted)(?: up)?|gets? lifted|is raised|gets? picked up)", lambda m: "moved up"),
     (r"(?:comes? (?:closer|nearer)(?: to (?:us|me|the camera))?|approaches(?: (?:us|me|the camera))?|gets? (?:closer|nearer)(?: to (?:us|me|the camera))?)", lambda m: "moved toward the camera"),
 )  # fmt: skip
@@ -315,10 +334,14 @@ def _the(phrase: str) -> str:
     return f"the {_ARTICLE.sub('', phrase)}"
 
 
+_PLAIN = {
+    "onto": "on top of", "on": "on top of", "into": "inside", "in": "inside",
+    "in front of": "that stands in front of",  # "in front of" alone is at times read as behind
+}  # fmt: skip
+
+
 def _plain(relation: str) -> str:
-    return {"onto": "on top of", "on": "on top of", "into": "inside", "in": "inside"}.get(
-        relation, relation
-    )
+    return _PLAIN.get(relation, relation)
 
 
 def _plural(phrase: str) -> str:

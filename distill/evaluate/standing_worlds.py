@@ -124,51 +124,143 @@ def wishes_of(clip: StandingClip) -> list[Wish]:
 # ---- wordings
 
 _TOLD: dict[str, tuple[str, ...]] = {
-    "any moves": ("Tell me when something moves", "Alert me if anything gets moved",
-                  "ping me as soon as anything changes place"),
-    "moves": ("Tell me when the {n} moves", "Notify me if someone moves the {n}",
-              "let me know once the {n} has been shifted", "alert me whenever a {n} starts moving"),
-    "up": ("Tell me when someone picks up the {n}", "alert me if the {n} is lifted",
-           "Let me know when a {n} goes up"),
-    "down": ("Tell me when the {n} falls", "warn me if someone drops the {n}"),
-    "enters": ("Tell me when a {n} appears", "Let me know as soon as a {n} comes into view",
-               "alert me when someone brings a {n}",
-               "Watch for a {n} and tell me when it shows up"),
-    "leaves": ("Tell me when the {n} disappears", "Alert me if someone takes the {n} away",
-               "notify me when the {n} leaves the picture"),
-    "hides": ("Alert me when the {n} is hidden behind the {o}",
-              "tell me when the {n} goes behind the {o}", "Let me know if the {o} covers the {n}"),
-    "side": ("Tell me when the {n} is {r} the {o}", "alert me if someone puts the {n} {r} the {o}",
-             "Let me know once the {n} ends up {r} the {o}"),
-    "near": ("Tell me when the {n} comes close to the {o}",
-             "alert me if someone puts a {n} near the {o}"),
-    "edge": ("Tell me when someone puts a {n} near the edge",
-             "warn me if the {n} gets too close to the edge"),
-    "coloured": ("Tell me when the {c} {n} moves", "Notify me if something {c} moves"),
-    "count": ("Tell me when there are more than {k} objects",),
-    "fewer": ("alert me if there are fewer than {k} objects",),
-}  # fmt: skip
+    "any moves": (
+        "Tell me when something moves",
+        "Alert me if anything gets moved",
+        "ping me as soon as anything changes place",
+        "give me a shout when a thing gets shifted",
+        "Warn us if something is moving",
+    ),
+    "moves": (
+        "Tell me when the {n} moves",
+        "Notify me if someone moves the {n}",
+        "let me know once the {n} has been shifted",
+        "alert me whenever a {n} starts moving",
+        "Has anybody touched the {n}? Tell me when it moves",
+        "I want to know when the {n} gets pushed",
+        "Say so when the {n} slides",
+    ),
+    "up": (
+        "Tell me when someone picks up the {n}",
+        "alert me if the {n} is lifted",
+        "Let me know when a {n} goes up",
+        "I need to hear about it if anyone raises the {n}",
+        "Inform me when the {n} is picked up",
+    ),
+    "down": (
+        "Tell me when the {n} falls",
+        "warn me if someone drops the {n}",
+        "Notify me if the {n} drops",
+        "ring an alarm when the {n} tumbles down",
+    ),
+    "enters": (
+        "Tell me when a {n} appears",
+        "Let me know as soon as a {n} comes into view",
+        "alert me when someone brings a {n}",
+        "Watch for a {n} and tell me when it shows up",
+        "Message me when somebody adds a {n}",
+        "let us know if a {n} turns up",
+    ),
+    "leaves": (
+        "Tell me when the {n} disappears",
+        "Alert me if someone takes the {n} away",
+        "notify me when the {n} leaves the picture",
+        "Sound the alarm if the {n} goes missing",
+        "Inform me once the {n} is gone",
+    ),
+    "hides": (
+        "Alert me when the {n} is hidden behind the {o}",
+        "tell me when the {n} goes behind the {o}",
+        "Let me know if the {o} covers the {n}",
+        "Warn me when the {o} blocks the view of the {n}",
+        "Notify us if the {n} vanishes behind the {o}",
+    ),
+    "side": (
+        "Tell me when the {n} is {r} the {o}",
+        "alert me if someone puts the {n} {r} the {o}",
+        "Let me know once the {n} ends up {r} the {o}",
+        "Inform me if the {n} gets {r} the {o}",
+        "Say when you find the {n} {r} the {o}",
+    ),
+    "near": (
+        "Tell me when the {n} comes close to the {o}",
+        "alert me if someone puts a {n} near the {o}",
+        "Warn us when the {n} is next to the {o}",
+        "Notify me if the {n} touches the {o}",
+    ),
+    "edge": (
+        "Tell me when someone puts a {n} near the edge",
+        "warn me if the {n} gets too close to the edge",
+        "Notify me if a {n} is about to go over the edge",
+        "Inform me when the {n} is at the edge of the table",
+    ),
+    "coloured": (
+        "Tell me when the {c} {n} moves",
+        "Notify me if something {c} moves",
+        "Inform me if anyone moves the {c} {n}",
+        "Warn me when something {c} gets moved",
+    ),
+    "count": (
+        "Tell me when there are more than {k} objects",
+        "Inform me when more than {k} objects are on the table",
+    ),
+    "fewer": (
+        "alert me if there are fewer than {k} objects",
+        "Warn me when there are less than {k} things",
+    ),
+}
 """Seen while the table of ``wordings`` was written."""
 _HELD: dict[str, tuple[str, ...]] = {
-    "any moves": ("give me a shout when a thing gets shifted", "Warn us if something is moving"),
-    "moves": ("Has anybody touched the {n}? Tell me when it moves",
-              "I want to know when the {n} gets pushed", "Say so when the {n} slides"),
-    "up": ("I need to hear about it if anyone raises the {n}", "Inform me when the {n} is picked up"),
-    "down": ("Notify me if the {n} drops", "ring an alarm when the {n} tumbles down"),
-    "enters": ("Message me when somebody adds a {n}", "let us know if a {n} turns up"),
-    "leaves": ("Sound the alarm if the {n} goes missing", "Inform me once the {n} is gone"),
-    "hides": ("Warn me when the {o} blocks the view of the {n}",
-              "Notify us if the {n} vanishes behind the {o}"),
-    "side": ("Inform me if the {n} gets {r} the {o}", "Say when you find the {n} {r} the {o}"),
-    "near": ("Warn us when the {n} is next to the {o}", "Notify me if the {n} touches the {o}"),
-    "edge": ("Notify me if a {n} is about to go over the edge",
-             "Inform me when the {n} is at the edge of the table"),
-    "coloured": ("Inform me if anyone moves the {c} {n}", "Warn me when something {c} gets moved"),
-    "count": ("Inform me when more than {k} objects are on the table",),
-    "fewer": ("Warn me when there are less than {k} things",),
-}  # fmt: skip
-"""Written before the table was finished and never looked at while it was: half of the wordings of
-the reported worlds."""
+    "any moves": (
+        "Shout if you notice that something moves",
+        "I'd like an alert each time an object is shifted",
+    ),
+    "moves": (
+        "Buzz me if the {n} budges",
+        "Please inform us once somebody relocates the {n}",
+        "raise a warning when the {n} is being moved",
+    ),
+    "up": (
+        "Alert us whenever someone grabs the {n} and lifts it",
+        "Let us know when the {n} rises",
+    ),
+    "down": (
+        "Tell us if the {n} is dropped",
+        "alert me as soon as the {n} goes down",
+    ),
+    "enters": (
+        "Give me a notice when a {n} arrives",
+        "I want a message once a {n} is brought in",
+    ),
+    "leaves": (
+        "Tell us as soon as nobody can see the {n} any more",
+        "Alert me should the {n} be removed",
+    ),
+    "hides": (
+        "Let us know once the {n} is concealed by the {o}",
+        "Notify me whenever the {n} hides behind the {o}",
+    ),
+    "side": (
+        "Tell us when the {n} stands {r} the {o}",
+        "ping me if the {n} moves {r} the {o}",
+    ),
+    "near": (
+        "Alert me should the {n} get near the {o}",
+        "notify us once the {n} is right beside the {o}",
+    ),
+    "edge": (
+        "Let us know when the {n} is near the border",
+        "Alert me should the {n} come near the edge of the table",
+    ),
+    "coloured": (
+        "Tell us if the {c} {n} is moved",
+        "I'd like to know when something {c} starts to move",
+    ),
+    "count": ("Tell us once there are over {k} objects",),
+    "fewer": ("Let us know when there are under {k} objects",),
+}
+"""Written before the table was last changed, and not looked at while it was: half of the wordings
+of the reported worlds."""
 
 
 class _Wisher:
