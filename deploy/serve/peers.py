@@ -6,6 +6,7 @@ Not covered: sound, data channels, the peer's video, relays (TURN).
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
@@ -33,6 +34,7 @@ class Peers:
 
     def __init__(self) -> None:
         self._open: dict[Any, AsyncExitStack] = {}  # bounded by the places for peers
+        self._dropping: set[asyncio.Task[None]] = set()  # at most one for each
 
     async def answer(
         self, serving: Serving, stream: LiveStream, offer: Offer, overlay: bool, ids: frozenset[int]
@@ -56,7 +58,7 @@ class Peers:
             shared = await held.enter_async_context(
                 serving.shared(stream, ("raw", overlay, ids), lambda m: even(make(m)))
             )
-            peer.addTrack(_track(serving, shared))
+            peer.addTrack(_track(serving, shared, lambda: self._drop_soon(peer)))
             try:
                 await peer.setRemoteDescription(RTCSessionDescription(offer.sdp, offer.type))
                 await peer.setLocalDescription(await peer.createAnswer())
@@ -88,6 +90,11 @@ class Peers:
         task = asyncio.create_task(came())
         self._open[peer].callback(task.cancel)
 
+    def _drop_soon(self, peer: Any) -> None:
+        task = asyncio.create_task(self._drop(peer))
+        self._dropping.add(task)
+        task.add_done_callback(self._dropping.discard)
+
     async def _drop(self, peer: Any) -> None:
         held = self._open.pop(peer, None)
         if held is not None:
@@ -99,7 +106,7 @@ class Peers:
             await self._drop(peer)
 
 
-def _track(serving: Serving, shared: Shared[NDArray[np.uint8]]) -> Any:
+def _track(serving: Serving, shared: Shared[NDArray[np.uint8]], ended: Callable[[], None]) -> Any:
     """Return a video track of what is shared; aiortc asks for the next frame when it can send."""
     from aiortc import VideoStreamTrack
     from aiortc.mediastreams import MediaStreamError
@@ -115,6 +122,7 @@ def _track(serving: Serving, shared: Shared[NDArray[np.uint8]]) -> Any:
                 moment, picture = await shared.after(self._seq)
             except Ended:
                 self.stop()
+                ended()
                 raise MediaStreamError from None
             if self._seq:
                 serving.missed(shared.stream, "webrtc", moment.seq - self._seq - 1)

@@ -16,10 +16,12 @@ import pytest
 from PIL import Image
 
 from edgetwin.deploy.live.hub import LiveHub
+from edgetwin.deploy.live.records import StreamSpec
 from edgetwin.deploy.serve.config import ServeLimits, ServeSettings
 from edgetwin.deploy.serve.overlay import encode_jpeg, even, outlines, overlaid
 from edgetwin.twin import mask as rle
 
+from .conftest import VIDEO
 from .served import Served, serve
 
 VIDEO_URL = "/api/streams/table/video.mjpeg"
@@ -155,7 +157,7 @@ def test_the_overlay_leaves_the_frame_as_it_is(hub: LiveHub) -> None:
 # ---- WebRTC
 
 
-async def offered(served: Served, got: list[Any], query: str = "") -> Any:
+async def offered(served: Served, got: list[Any], query: str = "", stream: str = "table") -> Any:
     """A real peer that receives video from the server; the connection, to be closed."""
     from aiortc import RTCConfiguration, RTCPeerConnection, RTCSessionDescription
 
@@ -165,7 +167,7 @@ async def offered(served: Served, got: list[Any], query: str = "") -> Any:
     await peer.setLocalDescription(await peer.createOffer())
     local = {"sdp": peer.localDescription.sdp, "type": peer.localDescription.type}
     async with httpx2.AsyncClient(base_url=served.url, timeout=20) as web:
-        answer = await web.post(f"/api/streams/table/webrtc{query}", json=local)
+        answer = await web.post(f"/api/streams/{stream}/webrtc{query}", json=local)
     if answer.status_code != 200:
         await peer.close()
         return answer
@@ -199,6 +201,26 @@ def test_a_peer_sees_what_the_stream_sees(served: Served, hub: LiveHub) -> None:
     deadline = time.monotonic() + 10
     while state.peers.used and time.monotonic() < deadline:
         time.sleep(0.05)
+    assert state.peers.used == 0
+
+
+def test_a_peer_of_a_stream_that_goes_gives_its_place_back(served: Served, hub: LiveHub) -> None:
+    pytest.importorskip("aiortc", reason="aiortc is not installed: pip install 'edgetwin[webrtc]'")
+    state = served.app.state.serving
+    spec = StreamSpec(id="going", source=str(VIDEO), loop=True, live=True, record=False)
+    assert hub.add(spec).wait(1, 20) is not None
+
+    async def watch() -> None:
+        tracks: list[Any] = []
+        peer = await offered(served, tracks, stream="going")
+        async with asyncio.timeout(20):
+            await tracks[0].recv()
+            hub.remove("going")
+            while state.peers.used:
+                await asyncio.sleep(0.05)
+        await peer.close()
+
+    asyncio.run(watch())
     assert state.peers.used == 0
 
 
