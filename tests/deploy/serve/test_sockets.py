@@ -151,7 +151,7 @@ def test_a_slow_reader_skips_twins_which_are_counted(hub: LiveHub) -> None:
         slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
         slow.connect((served.host, served.port))
         more: dict[str, Any] = {"sock": slow, "max_queue": 1, "close_timeout": 1}
-        with ws(served, **more) as stuck, ws(served) as quick:
+        with ws(served, **more) as stuck, ws(served, close_timeout=1) as quick:
             for _ in range(40):  # nobody waits for the one that does not read
                 assert json.loads(quick.recv(5))["stream"] == "table"
             seen = [m["index"] for m in messages(stuck, 2) if m["type"] == "twin"]
