@@ -37,32 +37,12 @@ def create_app(hub: LiveHub, settings: ServeSettings) -> FastAPI:
 
     The layers, outermost first: strict headers, access, body limits, routes.
     """
-
     serving = Serving(hub, settings)
-
-    @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        loop = asyncio.get_running_loop()
-
-        def heard(event: Event) -> None:  # in the desk's thread
-            if not loop.is_closed():
-                loop.call_soon_threadsafe(serving.tell, event)
-
-        unlisten = hub.standing.listen(heard)
-        watching = asyncio.create_task(serving.watch())
-        try:
-            yield
-        finally:
-            serving.draining.set()
-            unlisten()
-            watching.cancel()
-            await serving.webrtc.close()
-
     app = FastAPI(
         title="EdgeTwin",
         version=__version__,
         description=_ABOUT,
-        lifespan=lifespan,
+        lifespan=_lifespan,
         docs_url=None,  # their scripts come from elsewhere
         redoc_url=None,
         openapi_url="/api/openapi.json",
@@ -83,6 +63,27 @@ def create_app(hub: LiveHub, settings: ServeSettings) -> FastAPI:
     app.add_middleware(Access, settings=settings, logins=serving.logins)
     app.add_middleware(SafeHeaders, secure=settings.secure)
     return app
+
+
+@asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    """Hear events and end what is shared, for as long as the application runs."""
+    serving: Serving = app.state.serving
+    loop = asyncio.get_running_loop()
+
+    def heard(event: Event) -> None:  # in the desk's thread
+        if not loop.is_closed():
+            loop.call_soon_threadsafe(serving.tell, event)
+
+    unlisten = serving.hub.standing.listen(heard)
+    watching = asyncio.create_task(serving.watch())
+    try:
+        yield
+    finally:
+        serving.draining.set()
+        unlisten()
+        watching.cancel()
+        await serving.webrtc.close()
 
 
 def _name(route: APIRoute) -> str:
