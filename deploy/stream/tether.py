@@ -3,7 +3,8 @@
 FFmpeg cannot be interrupted while it opens or reads an address. So the connection is made here,
 and FFmpeg is given a loopback port that is joined to it: cutting both lets FFmpeg return at once.
 
-Not covered: an address that a server redirects to is connected to by FFmpeg itself; another
+Not covered: a look-up of a host name that hangs keeps its thread until the system gives it up (at
+most four of them); an address that a server redirects to is connected to by FFmpeg itself; another
 program of this machine could take the loopback port before FFmpeg does.
 """
 
@@ -113,6 +114,8 @@ class Tether:
         raise problem
 
     def _resolved(self, until: float) -> list[tuple[int, Any]]:
+        with contextlib.suppress(OSError):  # an address needs no look-up, a name does
+            return _addresses(self._host, self._host_port, socket.AI_NUMERICHOST)
         if not _NAMES.acquire(blocking=False):
             raise OSError("too many look-ups of host names hang")
         found: list[tuple[int, Any]] = []
@@ -121,18 +124,19 @@ class Tether:
 
         def look_up() -> None:
             try:
-                listed = socket.getaddrinfo(self._host, self._host_port, type=socket.SOCK_STREAM)
-                found.extend((entry[0], entry[4]) for entry in listed)
+                found.extend(_addresses(self._host, self._host_port))
             except (OSError, UnicodeError) as error:
                 problem.append(OSError(f"no address for this host name ({error})"))
             finally:
-                there.close()  # which the other end hears
                 _NAMES.release()
+                there.close()  # which the other end hears
 
         with here:
             name = f"{self._thread.name}-name"
-            threading.Thread(target=look_up, name=name, daemon=True).start()
+            thread = threading.Thread(target=look_up, name=name, daemon=True)
+            thread.start()
             self._wait(here, _READ, until)
+            thread.join()
         if problem:
             raise problem[0]
         return found
@@ -172,6 +176,11 @@ class Tether:
                         sent = _send(other, data)
                         if sent < len(data):
                             held[other] = memoryview(data)[sent:]
+
+
+def _addresses(host: str, port: int, flags: int = 0) -> list[tuple[int, Any]]:
+    listed = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=flags)
+    return [(entry[0], entry[4]) for entry in listed]
 
 
 def _send(end: socket.socket, data: bytes) -> int:

@@ -197,7 +197,7 @@ def stops(server: GstServer, proxy: FaultProxy) -> dict[str, Any]:
     """Stop a source from every state; seconds and what was left."""
     retry = Retry(first_s=30, most_s=30, stall_s=3, open_s=30)
     took: dict[str, list[float]] = {}
-    left = 0
+    left: list[str] = []
     for state in ("opening", "running", "stalled", "backoff") * 5:
         proxy.mode = "hole" if state == "opening" else "pass"
         came = threading.Event()
@@ -208,7 +208,9 @@ def stops(server: GstServer, proxy: FaultProxy) -> dict[str, Any]:
             retry=retry,
         )
         source.start()
-        if state != "opening":
+        if state == "opening":
+            time.sleep(random.uniform(0, 1))  # from connecting to hanging in FFmpeg
+        else:
             came.wait(20)
         if state == "stalled":
             proxy.mode = "hole"
@@ -223,7 +225,7 @@ def stops(server: GstServer, proxy: FaultProxy) -> dict[str, Any]:
         ended = source.stop()
         took.setdefault(state, []).append(round(time.monotonic() - began, 3))
         names = [t.name for t in threading.enumerate() if t.name.startswith("source-stop")]
-        left += len(names) + (not ended)
+        left += [*names, *([] if ended else [f"{state}: stop() said no"])]
     proxy.mode = "pass"
     return {"longest_s": {state: max(values) for state, values in took.items()}, "left": left}
 
