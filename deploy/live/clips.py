@@ -12,6 +12,7 @@ from __future__ import annotations
 import heapq
 import itertools
 import logging
+import math
 import os
 import threading
 import time
@@ -33,6 +34,7 @@ __all__ = ["Scribe", "Shelf", "Tape", "Taped", "write_clip", "write_picture"]
 
 _LONG_SIDE = 640  # of a tape's pictures: a 640 x 360 JPEG has about 40 kB
 _QUALITY = 85
+_LAST_JOB_S = 1.5  # what a clip takes on a small board
 _log = logging.getLogger(__name__)
 
 Image = NDArray[np.uint8]
@@ -213,6 +215,7 @@ class Scribe:
         self._order = itertools.count()
         self._thread: threading.Thread | None = None
         self._closing = False
+        self._until = math.inf  # when closing: no job begins after it
         self.dropped = 0
         self.failed = 0
         self.error = ""
@@ -230,10 +233,15 @@ class Scribe:
             self._wake.notify_all()
             return True
 
-    def close(self, timeout_s: float = 5.0) -> bool:
-        """Do what waits, at once, and end; False if the thread did not end in time."""
+    def close(self, timeout_s: float = 5.0, *, drop: bool = True) -> bool:
+        """Do what waits, at once, and end; False if the thread did not end in time.
+
+        What would take longer is dropped (counted); with ``drop`` False it is done all the same.
+        """
         with self._wake:
             self._closing = True
+            if drop:  # the job at work gets the last of the time
+                self._until = time.monotonic() + max(timeout_s - _LAST_JOB_S, 0.0)
             self._wake.notify_all()
         if self._thread is None or self._thread is threading.current_thread():
             return True
@@ -257,6 +265,9 @@ class Scribe:
     def _next(self) -> Callable[[], None] | None:
         with self._wake:
             while True:
+                if self._jobs and time.monotonic() >= self._until:
+                    self.dropped += len(self._jobs)
+                    self._jobs.clear()
                 if self._jobs:
                     wait_s = self._jobs[0][0] - time.monotonic()
                     if wait_s <= 0 or self._closing:

@@ -74,7 +74,7 @@ class Filing:
         """Do what waits at once, and end; False if a thread did not end in time."""
         until = time.monotonic() + timeout_s
         ended = self.scribe.close(timeout_s)  # a clip that fails changes its event's row
-        return self.clerk.close(max(until - time.monotonic(), 0.5)) and ended
+        return self.clerk.close(max(until - time.monotonic(), 0.5), drop=False) and ended
 
     def counts(self) -> dict[str, int]:
         """Files and rows that found no room, failed, or were removed again."""

@@ -128,7 +128,10 @@ class Webhooks:
         """End; what waits is tried once more, without retries. False if a thread did not end."""
         until = self._until = time.monotonic() + timeout_s
         self._closed.set()
-        ended = [thread.close(max(until - time.monotonic(), 0.0)) for thread in self._threads]
+        ended = [
+            thread.close(max(until - time.monotonic(), 0.0), drop=False)  # each is told its end
+            for thread in self._threads
+        ]
         if self._client is not None and all(ended):
             self._client.close()
         return all(ended)

@@ -121,6 +121,17 @@ def test_a_scribe_does_its_jobs_in_their_time() -> None:
     assert scribe.close()
 
 
+def test_a_scribe_ends_in_time_whatever_waits() -> None:
+    scribe = Scribe()
+    for _ in range(50):
+        scribe.put(lambda: time.sleep(0.2))
+    began = time.monotonic()
+    assert scribe.close(2.0)
+    assert time.monotonic() - began < 2.0
+    assert scribe.dropped > 30
+    assert not any(t.name == "edgetwin-scribe" for t in threading.enumerate())
+
+
 def test_a_scribe_is_bounded_and_survives_failures() -> None:
     scribe, gate = Scribe(most=2), threading.Event()
     begun = threading.Event()
