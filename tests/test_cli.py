@@ -167,7 +167,7 @@ def test_a_question_about_something_unknown_is_answered_plainly(tmp_path: Path) 
 @embedded
 def test_a_full_disk_is_told_and_what_was_computed_is_kept(tmp_path: Path) -> None:
     def small_files() -> None:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, 60_000))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
 
     out = tmp_path / "o"
     got = edgetwin("run", CLIP, "-q", QUESTION, "-o", out, before=small_files)

@@ -28,12 +28,19 @@ def frames(count: int | None = None) -> Iterator[Frame]:
         yield Frame(k, k * 0.1, picture(*patches[: 2 if k % 9 < 6 else 1]))
 
 
+_BEFORE: set[int | None] = set()
+
+
 def ours() -> list[str]:
-    return [t.name for t in threading.enumerate() if t.name.startswith("edgetwin-")]
+    """Names of the product's threads that this file's tests began."""
+    began = [t for t in threading.enumerate() if t.ident not in _BEFORE]
+    return [t.name for t in began if t.name.startswith("edgetwin-")]
 
 
 @pytest.fixture(autouse=True)
 def _no_thread_is_left() -> Iterator[None]:
+    _BEFORE.clear()
+    _BEFORE.update(t.ident for t in threading.enumerate())
     yield
     assert ours() == []
 

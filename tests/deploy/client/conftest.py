@@ -21,7 +21,7 @@ ROOT = Path(__file__).parents[3]
 TOKEN = "a-token-of-this-test-0123456789"
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveHub]:
     if not (EMBEDDED / "manifest.json").is_file():
         pytest.skip("the embedded set is not trained here: run `edgetwin distill embedded` first")
@@ -37,7 +37,7 @@ def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveHub]:
         yield found
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def served(hub: LiveHub) -> Iterator[Served]:
     with serve(hub, ServeSettings(port=0, token=TOKEN)) as found:
         yield found

@@ -1,4 +1,4 @@
-"""One hub with the embedded models and a looping video, for all that only look at it."""
+"""One hub with the embedded models and a looping video, for all of a file that only look at it."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def models() -> Models:
     return load_models("embedded")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def hub(models: Models, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveHub]:
     with LiveHub(models, folder=tmp_path_factory.mktemp("hub")) as found:
         stream = found.add(StreamSpec(id="table", source=str(VIDEO), loop=True, live=True))
@@ -36,20 +36,20 @@ def hub(models: Models, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Li
         yield found
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def served(hub: LiveHub) -> Iterator[Served]:
     with serve(hub) as found:
         yield found
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def guarded(hub: LiveHub) -> Iterator[Served]:
     """The same hub behind a token."""
     with serve(hub, ServeSettings(port=0, token=TOKEN)) as found:
         yield found
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def web(served: Served) -> Iterator[httpx2.Client]:
     with httpx2.Client(base_url=served.url, timeout=20, trust_env=False) as client:
         yield client

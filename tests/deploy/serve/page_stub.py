@@ -27,7 +27,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from edgetwin.deploy.models import Models
-from edgetwin.deploy.serve.limits import CONTENT_SECURITY_POLICY
+from edgetwin.deploy.serve.headers import CONTENT_SECURITY_POLICY
 from edgetwin.deploy.serve.overlay import encode_jpeg, outlines
 from edgetwin.deploy.stream.source import open_source
 from edgetwin.reasoner.rollout import Reasoner
