@@ -142,7 +142,9 @@ def test_a_hub_and_a_server_over_it_tell_the_same(hub: LiveHub) -> None:
             for t in told
         ]
 
-    own = HubBackend(hub)
+    own, memory = HubBackend(hub), hub.stream(STREAM).memory
+    assert memory is not None
+    assert memory.sync()  # the same history for both
     with serve(hub, ServeSettings(port=0, token=TOKEN)) as server:
         remote = ServerBackend(server.url, TOKEN)
         try:
