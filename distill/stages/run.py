@@ -111,6 +111,13 @@ def _told() -> bool:
     return bool(heard[0])
 
 
+def _part() -> None:
+    """Leave the processes' group: its threads must not outlive Python, or C++ aborts the process."""
+    distributed = sys.modules.get("torch.distributed")
+    if distributed is not None and distributed.is_available() and distributed.is_initialized():
+        distributed.destroy_process_group()
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit code."""
     parser = argparse.ArgumentParser(
@@ -131,6 +138,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except EdgeTwinError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    finally:
+        _part()
     for name, value in sorted(figures.items()):
         if int(os.environ.get("RANK", "0")) == 0:
             print(f"{name} {value:.6g}")
